@@ -1,0 +1,86 @@
+"""The one place that reads the process environment.
+
+Deployment facts (names of tables and buckets, addresses) and secrets come from the environment, which the
+template, the local stack, or an installation's `.env` fills. Behaviour a site chooses lives in
+`config.json` (the `config` room). Variable names that an existing installation's `.env` uses are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Facts about the deployment. Empty string means "not set"."""
+
+    # Where things are stored
+    table_name: str = "clustercockpit"
+    archive_bucket: str = ""
+    data_bucket: str = ""
+    archive_queue_url: str = ""
+    aws_endpoint_url: str = ""
+    aws_region: str = "eu-central-1"
+    # Where the container is
+    metric_store_url: str = ""
+    # Documents: a directory for a single box, or the data bucket's `config/` prefix
+    config_file: str = ""
+    # The built browser application
+    web_root: str = ""
+    # Secrets, in the seed's names
+    jwt_public_key: str = field(default="", repr=False)
+    jwt_private_key: str = field(default="", repr=False)
+    session_key: str = field(default="", repr=False)
+    cross_login_jwt_hs512_key: str = field(default="", repr=False)
+    cross_login_jwt_public_key: str = field(default="", repr=False)
+    ldap_admin_password: str = field(default="", repr=False)
+    oid_client_id: str = field(default="", repr=False)
+    oid_client_secret: str = field(default="", repr=False)
+    # Timing that differs between AWS and a laptop (ruling 8)
+    archive_delay_seconds: int = 90
+    change_shards: int = 2
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings; `environ` defaults to the process environment.
+
+        Raises ValueError naming the variable when a number is not one.
+        """
+        env = os.environ if environ is None else environ
+
+        def number(name: str, default: int) -> int:
+            text = env.get(name, "")
+            if not text:
+                return default
+            try:
+                return int(text)
+            except ValueError:
+                raise ValueError(
+                    f"environment variable {name} must be a whole number, got {text!r}"
+                ) from None
+
+        return cls(
+            table_name=env.get("CC_TABLE_NAME", cls.table_name),
+            archive_bucket=env.get("CC_ARCHIVE_BUCKET", ""),
+            data_bucket=env.get("CC_DATA_BUCKET", ""),
+            archive_queue_url=env.get("CC_ARCHIVE_QUEUE_URL", ""),
+            aws_endpoint_url=env.get("AWS_ENDPOINT_URL", ""),
+            aws_region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.aws_region,
+            metric_store_url=env.get("CC_METRIC_STORE_URL", ""),
+            config_file=env.get("CC_CONFIG_FILE", ""),
+            web_root=env.get("CC_WEB_ROOT", ""),
+            jwt_public_key=env.get("JWT_PUBLIC_KEY", ""),
+            jwt_private_key=env.get("JWT_PRIVATE_KEY", ""),
+            session_key=env.get("SESSION_KEY", ""),
+            cross_login_jwt_hs512_key=env.get("CROSS_LOGIN_JWT_HS512_KEY", ""),
+            cross_login_jwt_public_key=env.get("CROSS_LOGIN_JWT_PUBLIC_KEY", ""),
+            ldap_admin_password=env.get("LDAP_ADMIN_PASSWORD", ""),
+            oid_client_id=env.get("OID_CLIENT_ID", ""),
+            oid_client_secret=env.get("OID_CLIENT_SECRET", ""),
+            archive_delay_seconds=number("CC_ARCHIVE_DELAY_SECONDS", cls.archive_delay_seconds),
+            change_shards=number("CC_CHANGE_SHARDS", cls.change_shards),
+            log_level=env.get("CC_LOG_LEVEL", cls.log_level),
+        )

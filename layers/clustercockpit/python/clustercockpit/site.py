@@ -7,8 +7,12 @@ nothing and a Lambda function pays only for what a request touches. A room is wi
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from clustercockpit.settings import Settings
+
+if TYPE_CHECKING:
+    from clustercockpit.storage.dynamodb.table import Table
 
 
 class Site:
@@ -20,3 +24,10 @@ class Site:
     @cached_property
     def settings(self) -> Settings:
         return self._given_settings or Settings.from_environment()
+
+    @cached_property
+    def table(self) -> Table:
+        """The one DynamoDB table; only `storage` looks inside."""
+        from clustercockpit.storage.dynamodb.table import Table
+
+        return Table(self.settings)

@@ -1,0 +1,212 @@
+"""The one table, and how it is talked to.
+
+Every entity is a `TableItem` subclass naming its attributes; a `Table` binds such a class to the table that
+the settings describe (`table.model(JobItem)`), so classes cost nothing at import and one process can hold
+several tables. Keys and indexes: `docs/decisions/0201-table-keys.md`. Nothing is contacted before the first
+operation.
+
+Reads and single writes go through PynamoDB's connection with the SDK's retries. Transactions go through
+one without (connect 1 s, read 3 s): a transaction must be over before its change bucket closes, and whether
+to try again is decided here, where a lost answer can be told from a refusal.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from clustercockpit.errors import UnavailableError
+from clustercockpit.settings import Settings
+
+TRANSACTION_BUDGET_SECONDS: Final = 10.0
+"""A transaction is tried again at most so long after it was begun (ruling 2)."""
+CONFLICT_ATTEMPTS: Final = 4
+
+
+class LifecycleIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Sparse: jobs that need attention (running, archiving pending, archiving failed) carry `g1p`."""
+
+    class Meta:
+        index_name = "lifecycle"
+        projection = AllProjection()
+
+    g1p = UnicodeAttribute(hash_key=True)
+    g1s = NumberAttribute(range_key=True)
+
+
+class TagIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Sparse: the jobs of a tag, over eight shards."""
+
+    class Meta:
+        index_name = "by_tag"
+        projection = KeysOnlyProjection()
+
+    g2p = UnicodeAttribute(hash_key=True)
+    g2s = UnicodeAttribute(range_key=True)
+
+
+class TableItem(Model):
+    """Base of every item. `expires` is the TTL attribute (Unix seconds on the wire, attribute `ttl`)."""
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
+    g1p = UnicodeAttribute(null=True)
+    g1s = NumberAttribute(null=True)
+    g2p = UnicodeAttribute(null=True)
+    g2s = UnicodeAttribute(null=True)
+    expires = TTLAttribute(attr_name="ttl", null=True)
+    lifecycle = LifecycleIndex()
+    by_tag = TagIndex()
+
+
+Item = TypeVar("Item", bound=TableItem)
+
+# What CreateTable is given; the deployment template declares the same (a test compares them).
+TABLE_DEFINITION: Final[dict[str, Any]] = {
+    "BillingMode": "PAY_PER_REQUEST",
+    "AttributeDefinitions": [
+        {"AttributeName": "pk", "AttributeType": "S"},
+        {"AttributeName": "sk", "AttributeType": "S"},
+        {"AttributeName": "g1p", "AttributeType": "S"},
+        {"AttributeName": "g1s", "AttributeType": "N"},
+        {"AttributeName": "g2p", "AttributeType": "S"},
+        {"AttributeName": "g2s", "AttributeType": "S"},
+    ],
+    "KeySchema": [
+        {"AttributeName": "pk", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "lifecycle",
+            "KeySchema": [
+                {"AttributeName": "g1p", "KeyType": "HASH"},
+                {"AttributeName": "g1s", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "ALL"},
+        },
+        {
+            "IndexName": "by_tag",
+            "KeySchema": [
+                {"AttributeName": "g2p", "KeyType": "HASH"},
+                {"AttributeName": "g2s", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "KEYS_ONLY"},
+        },
+    ],
+}
+TTL_ATTRIBUTE: Final = "ttl"
+
+
+class Table:
+    """The table of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models: dict[type[TableItem], type[TableItem]] = {}
+        self._transactions: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        return self._settings.table_name
+
+    def model(self, item: type[Item]) -> type[Item]:
+        """The item class bound to this table; use it for every operation and for building items."""
+        bound = self._models.get(item)
+        if bound is None:
+            meta = type(
+                "Meta",
+                (),
+                {
+                    "table_name": self.name,
+                    "region": self._settings.aws_region,
+                    "host": self._settings.aws_endpoint_url or None,
+                    "connect_timeout_seconds": 1,
+                    "read_timeout_seconds": 5,
+                    "max_retry_attempts": 3,
+                },
+            )
+            # The class is made by calling its own metaclass, which sets PynamoDB's machinery up
+            make_class = cast("Callable[..., type[TableItem]]", type(item))
+            bound = make_class(item.__name__, (item,), {"Meta": meta, "__module__": item.__module__})
+            self._models[item] = bound
+        return cast("type[Item]", bound)
+
+    @property
+    def transaction_connection(self) -> Connection:
+        """Without SDK retries: a transaction that timed out may have happened."""
+        if self._transactions is None:
+            self._transactions = Connection(
+                region=self._settings.aws_region,
+                host=self._settings.aws_endpoint_url or None,
+                connect_timeout_seconds=1,
+                read_timeout_seconds=3,
+                max_retry_attempts=0,
+                max_pool_connections=16,
+            )
+        return self._transactions
+
+    def transact(self, build: Callable[[TransactWrite], None]) -> None:
+        """Run one write transaction; `build` fills it and is called anew for each attempt.
+
+        Conflicts with another transaction and throttling are tried again with jitter within the budget.
+        Raises pynamodb's TransactWriteError for a failed condition (see `failed_conditions`) and
+        UnavailableError when the outcome is unknown or the table does not answer: the caller must then
+        read what became of it.
+        """
+        begun = time.monotonic()
+        attempt = 1
+        while True:
+            transaction = TransactWrite(connection=self.transaction_connection)
+            build(transaction)
+            try:
+                transaction._commit()
+            except TransactWriteError as error:
+                codes = cancellation_codes(error)
+                if "ConditionalCheckFailed" in codes:
+                    raise
+                if not codes:
+                    if error.cause_response_code == "ValidationException":
+                        raise  # ours to mend, not a matter of trying again
+                    raise UnavailableError("the job database did not answer; try again") from error
+                retryable = all(code in {"None", "TransactionConflict", "ThrottlingError"} for code in codes)
+                if not retryable:
+                    raise
+                late = time.monotonic() - begun > TRANSACTION_BUDGET_SECONDS
+                if attempt >= CONFLICT_ATTEMPTS or late:
+                    raise UnavailableError("the job database is busy; try again") from error
+                # Jitter, not secrecy
+                time.sleep(random.uniform(0.02, 0.08) * 2**attempt)  # noqa: S311
+                attempt += 1
+            else:
+                return
+
+    def create(self) -> None:
+        """Create the table with its indexes and TTL. For tests and a fresh local stack."""
+        client = cast("Any", self.transaction_connection.client)
+        client.create_table(TableName=self.name, **TABLE_DEFINITION)
+        client.get_waiter("table_exists").wait(TableName=self.name, WaiterConfig={"Delay": 1})
+        client.update_time_to_live(
+            TableName=self.name,
+            TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+        )
+
+
+def cancellation_codes(error: TransactWriteError) -> list[str]:
+    """The reason per item of a cancelled transaction, in the order PynamoDB sends them: condition checks,
+    deletes, puts, updates. Empty if it was not cancelled but went unanswered."""
+    return [reason.code if reason is not None else "None" for reason in error.cancellation_reasons]
+
+
+def failed_conditions(error: TransactWriteError) -> bool:
+    """Whether a condition of the transaction did not hold."""
+    return "ConditionalCheckFailed" in cancellation_codes(error)

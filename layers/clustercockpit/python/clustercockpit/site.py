@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from clustercockpit.settings import Settings
 
 if TYPE_CHECKING:
+    from clustercockpit.jobs.ports import ArchiveQueue
     from clustercockpit.storage.dynamodb.table import Table
+    from clustercockpit.storage.objects import ObjectStore
 
 
 class Site:
@@ -31,3 +33,41 @@ class Site:
         from clustercockpit.storage.dynamodb.table import Table
 
         return Table(self.settings)
+
+    @cached_property
+    def archive_objects(self) -> ObjectStore:
+        """What the job archive lies in: the reference's layout at its root."""
+        return self._objects(self.settings.archive_bucket, "CC_ARCHIVE_BUCKET")
+
+    @cached_property
+    def data_objects(self) -> ObjectStore:
+        """Everything else that is kept as objects: `config/ index/ checkpoints/ cold/` (ruling 9)."""
+        return self._objects(self.settings.data_bucket, "CC_DATA_BUCKET")
+
+    def _objects(self, place: str, variable: str) -> ObjectStore:
+        """A bucket by name, or a directory by a path with a slash in it."""
+        from clustercockpit.errors import ConfigurationError
+
+        if not place:
+            raise ConfigurationError(
+                f"{variable} is not set: name a bucket, or a directory such as ./var/data"
+            )
+        if "/" in place:
+            from clustercockpit.storage.directory import DirectoryObjectStore
+
+            return DirectoryObjectStore(place)
+        from clustercockpit.storage import aws
+        from clustercockpit.storage.s3 import S3ObjectStore
+
+        return S3ObjectStore(place, aws.client(self.settings, "s3"))
+
+    @cached_property
+    def archive_queue(self) -> ArchiveQueue:
+        from clustercockpit.storage import aws
+        from clustercockpit.storage.sqs import SqsArchiveQueue
+
+        return SqsArchiveQueue(
+            self.settings.archive_queue_url,
+            aws.client(self.settings, "sqs"),
+            delay_seconds=self.settings.archive_delay_seconds,
+        )

@@ -55,7 +55,7 @@ class TagIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
 
 
 class TableItem(Model):
-    """Base of every item. `expires` is the TTL attribute (Unix seconds on the wire, attribute `ttl`)."""
+    """Base of every item. `expires` is the TTL: an aware datetime here, Unix seconds in attribute `ttl`."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from clustercockpit.access.policy import AccessPolicy
 from clustercockpit.settings import Settings
 
 if TYPE_CHECKING:
+    from clustercockpit.access.authentication import Authentication
     from clustercockpit.jobs.ports import ArchiveQueue
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.objects import ObjectStore
@@ -70,4 +72,24 @@ class Site:
             self.settings.archive_queue_url,
             aws.client(self.settings, "sqs"),
             delay_seconds=self.settings.archive_delay_seconds,
+        )
+
+    # Access
+
+    @cached_property
+    def access_policy(self) -> AccessPolicy:
+        return AccessPolicy()
+
+    @cached_property
+    def authentication(self) -> Authentication:
+        from clustercockpit.access.authentication import Authentication
+        from clustercockpit.access.keys import public_key
+        from clustercockpit.access.tokens import TokenVerifier
+
+        text = self.settings.jwt_public_key
+        return Authentication(
+            policy=lambda: self.access_policy,
+            tokens=TokenVerifier(public_key("JWT_PUBLIC_KEY", text) if text else None),
+            sessions=None,
+            account=lambda _username: None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -30,6 +31,13 @@ class AuthSource(IntEnum):
     OIDC = 3
 
 
+def split_roles(names: Iterable[object]) -> tuple[frozenset[Role], frozenset[str]]:
+    """Known roles and unknown names among `names`; case does not matter, what is no text is dropped."""
+    texts = {name.lower() for name in names if isinstance(name, str)}
+    known = frozenset(role for role in Role if role.value in texts)
+    return known, frozenset(texts - {role.value for role in Role})
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """An account or a token's bearer (who may have no account)."""
@@ -40,6 +48,9 @@ class User:
     name: str = ""
     email: str = ""
     source: AuthSource = AuthSource.LOCAL
+    # Names a token carries that we do not know: they grant nothing, but someone with the role `api` and an
+    # unknown one is not a pure machine account (the reference counts them as well).
+    unknown_roles: frozenset[str] = frozenset()
 
     def has(self, *roles: Role) -> bool:
         """True if the user has any of the roles."""
@@ -47,10 +58,12 @@ class User:
 
     @property
     def api_only(self) -> bool:
-        return self.roles == {Role.API}
+        """True for a machine account: the role `api` and nothing else."""
+        return self.roles == {Role.API} and not self.unknown_roles
 
     @property
     def level(self) -> int:
+        """The highest role's level; 6 for someone without a known role."""
         return max((role.level for role in self.roles), default=6)
 
 

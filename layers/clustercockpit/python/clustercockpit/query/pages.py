@@ -19,26 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
+
+from clustercockpit.http.answers import not_found_answer
+from clustercockpit.http.door import guarded_router
 
 if TYPE_CHECKING:
     from clustercockpit.site import Site
-
-# `style-src` without 'unsafe-inline': the application sets styles through the object model only.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
 
 # A path segment as a page address may hold it: anything but a slash.
 _SEGMENT = r"[^/]+"
@@ -141,11 +128,8 @@ def _read(path: Path) -> _File:
 def _answer(request: Request, file: _File, *, status: int = 200, immutable: bool = False) -> Response:
     headers = {
         "cache-control": "public, max-age=31536000, immutable" if immutable else "no-cache",
-        "content-security-policy": CONTENT_SECURITY_POLICY,
         "etag": file.etag,
-        "referrer-policy": "same-origin",
         "vary": "accept-encoding",
-        "x-content-type-options": "nosniff",
     }
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if status == 200 and file.etag in known:
@@ -167,7 +151,7 @@ def _accepts_gzip(header: str) -> bool:
 
 def pages_router(site: Site) -> APIRouter:
     """Every address that no other router answers: mount it last."""
-    router = APIRouter(include_in_schema=False)
+    router = guarded_router("public")
     root = site.settings.web_root
     files = BrowserFiles(Path(root)) if root else None
 
@@ -175,9 +159,7 @@ def pages_router(site: Site) -> APIRouter:
     def page_or_file(path: str, request: Request) -> Response:
         known = is_page(path)
         if path.startswith(_PROGRAMS) and not known:
-            return JSONResponse(
-                {"error": "the requested endpoint does not exist", "status": "Resource not found"}, 404
-            )
+            return not_found_answer(request.url.path)
         if files is not None and path != _SHELL and (file := files.get(path)) is not None:
             return _answer(request, file, immutable=path.startswith(_HASHED))
         shell = files.get(_SHELL) if files is not None else None

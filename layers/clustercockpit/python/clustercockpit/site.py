@@ -14,6 +14,7 @@ from clustercockpit.settings import Settings
 
 if TYPE_CHECKING:
     from clustercockpit.access.authentication import Authentication
+    from clustercockpit.archive.job_archive import ObjectJobArchive
     from clustercockpit.jobs.ports import ArchiveQueue
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.objects import ObjectStore
@@ -93,3 +94,9 @@ class Site:
             sessions=None,
             account=lambda _username: None,
         )
+
+    @cached_property
+    def archive(self) -> ObjectJobArchive:
+        from clustercockpit.archive.job_archive import ObjectJobArchive
+
+        return ObjectJobArchive(self.archive_objects)

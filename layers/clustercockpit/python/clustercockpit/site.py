@@ -15,6 +15,7 @@ from clustercockpit.settings import Settings
 if TYPE_CHECKING:
     from clustercockpit.access.authentication import Authentication
     from clustercockpit.archive.job_archive import ObjectJobArchive
+    from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.jobs.ports import ArchiveQueue
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.objects import ObjectStore
@@ -74,6 +75,14 @@ class Site:
             aws.client(self.settings, "sqs"),
             delay_seconds=self.settings.archive_delay_seconds,
         )
+
+    @cached_property
+    def clusters(self) -> DocumentCatalog:
+        """All configured clusters; follows changes of their documents within a minute."""
+        from clustercockpit.clusters.catalog import DocumentCatalog
+        from clustercockpit.clusters.objects import ObjectClusterDocuments
+
+        return DocumentCatalog(ObjectClusterDocuments(self.archive_objects))
 
     # Access
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from clustercockpit.clusters.model import Cluster, GlobalMetric, SubCluster
@@ -18,8 +18,12 @@ class ClusterCatalog(Protocol):
 
     def cluster(self, name: str) -> Cluster | None: ...
 
-    def global_metrics(self) -> Sequence[GlobalMetric]:
-        """One entry per metric name over all clusters."""
+    def problems(self) -> Mapping[str, str]:
+        """Cluster folder → what is wrong with its document at present."""
+        ...
+
+    def global_metrics(self, *, unrestricted_only: bool = False) -> Sequence[GlobalMetric]:
+        """One entry per metric name over all clusters; `unrestricted_only` as ordinary users see them."""
         ...
 
     def sub_cluster_of(self, cluster: str, hostname: str) -> SubCluster | None:

@@ -55,7 +55,7 @@ class TestSite(Site):
             self._authentication = Authentication(
                 policy=lambda: self.policy,
                 tokens=TokenVerifier(public_key("k", KEYS.public)),
-                sessions=SessionCookies([SESSION_KEY], 3600, NoEpochs()),
+                sessions=lambda: SessionCookies([SESSION_KEY], 3600, NoEpochs()),
                 account=lambda name: User(name, frozenset({Role.API})) if name == "known" else None,
             )
         return self._authentication
@@ -130,7 +130,6 @@ def token(*roles: str, name: str = "alice") -> dict[str, str]:
 
 
 def cookie(site: TestSite, *roles: str) -> dict[str, str]:
-    assert site.authentication.sessions is not None
     value = site.authentication.sessions.start(User("alice", frozenset(Role(r) for r in roles)))
     return {"Cookie": f"session={value}"}
 

@@ -13,12 +13,21 @@ from clustercockpit.access.policy import AccessPolicy
 from clustercockpit.settings import Settings
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from clustercockpit.access.authentication import Authentication
+    from clustercockpit.access.login import Login
+    from clustercockpit.access.model import User
+    from clustercockpit.access.sessions import SessionCookies
+    from clustercockpit.access.tokens import TokenSigner
     from clustercockpit.archive.job_archive import ObjectJobArchive
     from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.jobs.ports import ArchiveQueue
     from clustercockpit.storage.dynamodb.table import Table
+    from clustercockpit.storage.dynamodb.users import DynamoUsers
     from clustercockpit.storage.objects import ObjectStore
+    from clustercockpit.users.accounts import Accounts
+    from clustercockpit.users.ui_settings import UiSettings
 
 
 class Site:
@@ -86,9 +95,82 @@ class Site:
 
     # Access
 
-    @cached_property
+    @property
     def access_policy(self) -> AccessPolicy:
         return AccessPolicy()
+
+    @cached_property
+    def users(self) -> DynamoUsers:
+        """Accounts, UI settings, session epochs, and attempt budgets."""
+        from clustercockpit.storage.dynamodb.users import DynamoUsers
+
+        return DynamoUsers(self.table)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        from clustercockpit.users.accounts import Accounts
+        from clustercockpit.users.passwords import PasswordCheck
+
+        return Accounts(self.users, self._revoke, PasswordCheck())
+
+    def _revoke(self, username: str) -> None:
+        # The command line may run without a session key.
+        if self.settings.session_key:
+            self.authentication.sessions.revoke(username)
+        else:
+            self.users.raise_epoch(username)
+
+    @cached_property
+    def ui_settings(self) -> UiSettings:
+        from clustercockpit.config.ui import ui_defaults
+        from clustercockpit.users.ui_settings import UiSettings
+
+        def known(cluster: str, sub_cluster: str | None) -> bool:
+            found = self.clusters.cluster(cluster)
+            return found is not None and (
+                sub_cluster is None or any(sub.name == sub_cluster for sub in found.sub_clusters)
+            )
+
+        return UiSettings(self.users, lambda: ui_defaults({}), known)
+
+    @cached_property
+    def login(self) -> Login:
+        from clustercockpit.access.login import LocalAccounts, Login
+
+        return Login([LocalAccounts(self.accounts)], self.users)
+
+    @property
+    def token_signer(self) -> TokenSigner:
+        """Issues tokens. UnavailableError where this process has no private key."""
+        from clustercockpit.access.tokens import TokenSigner
+
+        return TokenSigner(self._private_key, self.access_policy.token_max_age)
+
+    @cached_property
+    def _private_key(self) -> Ed25519PrivateKey:
+        from clustercockpit.access.keys import private_key
+        from clustercockpit.errors import UnavailableError
+
+        if not self.settings.jwt_private_key:
+            raise UnavailableError("tokens cannot be issued here: JWT_PRIVATE_KEY is not set")
+        return private_key("JWT_PRIVATE_KEY", self.settings.jwt_private_key)
+
+    @cached_property
+    def _session_cookies(self) -> SessionCookies:
+        from clustercockpit.access.keys import session_keys
+        from clustercockpit.access.sessions import SessionCookies
+
+        keys = session_keys(self.settings.session_key)
+        return SessionCookies(keys, self.access_policy.session_max_age, self.users)
+
+    def _sessions(self) -> SessionCookies:
+        cookies = self._session_cookies
+        cookies.max_age = self.access_policy.session_max_age
+        return cookies
+
+    def _user_with_account(self, username: str) -> User | None:
+        account = self.users.get(username)
+        return account.user() if account is not None else None
 
     @cached_property
     def authentication(self) -> Authentication:
@@ -100,8 +182,8 @@ class Site:
         return Authentication(
             policy=lambda: self.access_policy,
             tokens=TokenVerifier(public_key("JWT_PUBLIC_KEY", text) if text else None),
-            sessions=None,
-            account=lambda _username: None,
+            sessions=self._sessions,
+            account=self._user_with_account,
         )
 
     @cached_property

@@ -29,13 +29,13 @@ class Authentication:
         self,
         policy: Callable[[], AccessPolicy],
         tokens: TokenVerifier,
-        sessions: SessionCookies | None,
+        sessions: Callable[[], SessionCookies],
         account: Callable[[str], User | None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._policy = policy
         self._tokens = tokens
-        self.sessions = sessions
+        self._sessions = sessions
         self._account = account
         self._clock = clock
         self._verified: dict[str, tuple[float, User]] = {}
@@ -43,6 +43,11 @@ class Authentication:
     @property
     def policy(self) -> AccessPolicy:
         return self._policy()
+
+    @property
+    def sessions(self) -> SessionCookies:
+        """ConfigurationError if SESSION_KEY is missing or short."""
+        return self._sessions()
 
     def remembered_bearer(self, token: str) -> User | None:
         """The user of a token that was verified a moment ago. Never blocks."""
@@ -71,7 +76,7 @@ class Authentication:
 
     def session(self, cookie: str) -> User | None:
         """The user of a login session, or None where the cookie holds none."""
-        if not cookie or self.sessions is None:
+        if not cookie:
             return None
         session = self.sessions.read(cookie)
         return session.user if session is not None else None

@@ -128,6 +128,10 @@ class SessionCookies:
         self._seen[username] = (now, epoch)
         return epoch
 
+    def epoch_of(self, username: str) -> int:
+        """The user's epoch, at most a minute old."""
+        return self._epoch(username, self._clock())
+
     def revoke(self, username: str) -> None:
         """End all of the user's sessions."""
         self._seen[username] = (self._clock(), self._epochs.raise_epoch(username))

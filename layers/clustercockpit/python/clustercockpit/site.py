@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from clustercockpit.access.tokens import TokenSigner
     from clustercockpit.archive.job_archive import ObjectJobArchive
     from clustercockpit.clusters.catalog import DocumentCatalog
+    from clustercockpit.index.engine import Engine
+    from clustercockpit.index.ports import IndexHeads
     from clustercockpit.jobs.ports import ArchiveQueue
+    from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.dynamodb.users import DynamoUsers
     from clustercockpit.storage.objects import ObjectStore
@@ -191,3 +194,23 @@ class Site:
         from clustercockpit.archive.job_archive import ObjectJobArchive
 
         return ObjectJobArchive(self.archive_objects)
+
+    @cached_property
+    def index_engine(self) -> Engine:
+        """The embedded database behind the job index."""
+        from clustercockpit.index.engine import Engine
+        from clustercockpit.index.files import private_folder
+
+        return Engine(private_folder("clustercockpit-index-scratch"))
+
+    @cached_property
+    def change_log(self) -> DynamoDBChangeLog:
+        from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
+
+        return DynamoDBChangeLog(self.table)
+
+    @cached_property
+    def index_heads(self) -> IndexHeads:
+        from clustercockpit.storage.dynamodb.index_head import DynamoDBIndexHeads
+
+        return DynamoDBIndexHeads(self.table)

@@ -1,0 +1,243 @@
+"""The job index as a JobIndex: segments, delta and overlay asked as one table.
+
+A question takes the head (a few seconds old at most: an older one only means a longer overlay), the files of
+the months it can touch, and the overlay; DuckDB finds the ids of the page, and the jobs themselves are read
+from the job store and decided once more before they are shown.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from clustercockpit.access.model import JobVisibility
+from clustercockpit.errors import InvalidInputError, NotFoundError, UnavailableError
+from clustercockpit.index.columns import DELETED, FootprintKeys, ndjson, read_ndjson, types
+from clustercockpit.index.files import FileCache
+from clustercockpit.index.manifest import Manifest
+from clustercockpit.index.matching import matches, needs_job_name
+from clustercockpit.index.model import JobFilter, JobOrder, JobPage, Page
+from clustercockpit.index.overlay import Overlay, last_closed
+from clustercockpit.index.ports import ChangeLog, IndexHead, IndexHeads
+from clustercockpit.index.rows import IndexRow
+from clustercockpit.index.sql import Predicate, predicate, start_bounds
+from clustercockpit.jobs.model import Job
+from clustercockpit.jobs.ports import JobStore
+from clustercockpit.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from clustercockpit.index.engine import Engine
+
+HEAD_SECONDS: Final = 2.0
+"""How long a head is used before it is read again."""
+UNBUILT_MINUTES: Final = 60
+"""How far back changes are read where no index has been built yet."""
+
+
+class DeltaTable:
+    """All deltas of a version as one table in memory, each job at most once. Dropped when the last question
+    that uses it is done."""
+
+    def __init__(self, engine: Engine, name: str, footprints: int, paths: Sequence[str]) -> None:
+        self.name = name
+        columns = ", ".join(f'"{column}" {type}' for column, type in types(footprints).items())
+        with engine.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {name} ({columns})")
+            if paths:
+                cursor.execute(
+                    f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet($paths, union_by_name = true)",
+                    {"paths": list(paths)},
+                )
+        weakref.finalize(self, _drop, engine, name)
+
+
+def _drop(engine: Engine, name: str) -> None:
+    with engine.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the index as a process holds it."""
+
+    head: IndexHead
+    manifest: Manifest
+    footprints: tuple[str, ...]
+    delta: DeltaTable
+
+
+class ColumnarJobIndex:
+    """JobIndex over Parquet. One per process, safe for threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        objects: ObjectStore,
+        heads: IndexHeads,
+        changes: ChangeLog,
+        jobs: JobStore,
+        folder: Path,
+        *,
+        shards: int,
+        clock: Callable[[], float] = time.time,
+        head_seconds: float = HEAD_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._heads = heads
+        self._jobs = jobs
+        self._files = FileCache(objects, folder)
+        self._overlay = Overlay(changes)
+        self._shards = shards
+        self._clock = clock
+        self._head_seconds = head_seconds
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+        self._head_read = float("-inf")
+        self._tables = 0
+
+    def page(
+        self,
+        visibility: JobVisibility,
+        filters: Sequence[JobFilter],
+        order: JobOrder | None,
+        page: Page,
+        *,
+        with_metadata: bool = False,
+    ) -> JobPage:
+        if page.size < 1 and page.size != -1:
+            raise InvalidInputError(f"invalid items-per-page value: {page.size}")
+        with self._question(visibility, filters) as (cursor, condition, relation, now):
+            statement = (
+                f"SELECT id FROM {relation} WHERE {condition.sql} ORDER BY {condition.order_by(order)}"
+            )
+            if page.size != -1:
+                offset = (max(page.number, 1) - 1) * page.size
+                # One more than shown tells whether there is a next page
+                statement += f" LIMIT {condition.bind(page.size + 1)} OFFSET {condition.bind(offset)}"
+            ids = [id for (id,) in cursor.execute(statement, condition.parameters(statement)).fetchall()]
+        more = page.size != -1 and len(ids) > page.size
+        wanted = ids[: page.size] if more else ids
+        return JobPage(self._fresh(wanted, visibility, filters, now, with_metadata), more)
+
+    def count(self, visibility: JobVisibility, filters: Sequence[JobFilter]) -> int:
+        with self._question(visibility, filters) as (cursor, condition, relation, _):
+            statement = f"SELECT count(*) FROM {relation} WHERE {condition.sql}"
+            answer = cursor.execute(statement, condition.parameters(statement)).fetchone()
+        return int(answer[0]) if answer else 0
+
+    def _fresh(
+        self,
+        ids: Sequence[int],
+        visibility: JobVisibility,
+        filters: Sequence[JobFilter],
+        now: int,
+        with_metadata: bool,
+    ) -> list[Job]:
+        """The jobs as they are now, without those that no longer belong here."""
+        name_needed = needs_job_name(filters)
+        jobs = self._jobs.get_many(ids, with_metadata=with_metadata or name_needed)
+        jobs = [job for job in jobs if visibility.admits(job) and matches(job, filters, now)]
+        if name_needed and not with_metadata:
+            for job in jobs:
+                job.meta_data = None
+        return jobs
+
+    @contextmanager
+    def _question(
+        self, visibility: JobVisibility, filters: Sequence[JobFilter]
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Predicate, str, int]]:
+        """A cursor, the condition, the relation to select from, and the time the answer is for."""
+        snapshot, segments = self._files_for(*start_bounds(filters))
+        now = self._clock()
+        overlay = self._overlay.rows(snapshot.head, snapshot.manifest, now, shards=self._shards)
+        keys = FootprintKeys(snapshot.footprints)
+        with self._engine.cursor() as cursor:
+            if overlay:
+                self._load(cursor, "TEMP TABLE overlay", list(overlay.values()), keys)
+            condition = predicate(visibility, filters, int(now), keys.numbers)
+            relation = _relation(snapshot, condition.bind(segments) if segments else None, bool(overlay))
+            yield cursor, condition, relation, int(now)
+
+    def _files_for(self, low: float, high: float) -> tuple[Snapshot, list[str]]:
+        """The current version, and local copies of its segments with jobs started in the window."""
+        for attempt in range(3):
+            snapshot = self._current(refresh=attempt > 0)
+            segments = [
+                month.segment.key
+                for month in snapshot.manifest.months.values()
+                if month.segment is not None and month.segment.low <= high and month.segment.high >= low
+            ]
+            try:
+                return snapshot, self._files.paths(segments)
+            except NotFoundError:  # the version has been outlived; there must be a newer one
+                continue
+        raise UnavailableError("the job index is being rebuilt; try again in a minute")
+
+    def _current(self, *, refresh: bool = False) -> Snapshot:
+        with self._lock:
+            known = self._snapshot
+            if known is not None and not refresh and time.monotonic() - self._head_read < self._head_seconds:
+                return known
+            read_at = time.monotonic()
+            head = self._heads.read()
+            if head is None:
+                # Not built yet: the change log of the last hour is all there is
+                head = IndexHead(0, last_closed(self._clock()) - UNBUILT_MINUTES, self._shards, "")
+            if known is None or head.manifest != known.head.manifest or not head.manifest:
+                known = self._open(head)
+            elif head != known.head:
+                known = Snapshot(head, known.manifest, known.footprints, known.delta)
+            self._snapshot, self._head_read = known, read_at
+            return known
+
+    def _open(self, head: IndexHead) -> Snapshot:
+        """Take a version up: its manifest, and all deltas as one table in memory."""
+        manifest = Manifest()
+        if head.manifest:
+            content = Path(self._files.paths([head.manifest])[0]).read_bytes()
+            manifest = Manifest.decode(content)
+        deltas = [month.delta.key for month in manifest.months.values() if month.delta is not None]
+        self._tables += 1
+        delta = DeltaTable(
+            self._engine, f"delta_{self._tables}", len(manifest.footprints), self._files.paths(deltas)
+        )
+        self._files.forget({*manifest.keys(), head.manifest})
+        return Snapshot(head, manifest, tuple(manifest.footprints), delta)
+
+    def _load(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        table: str,
+        rows: Sequence[IndexRow],
+        keys: FootprintKeys,
+    ) -> None:
+        """Make a table of rows, through a file: row by row is a hundred times slower."""
+        with tempfile.NamedTemporaryFile(dir=self._files.folder, suffix=".rows") as file:
+            file.writelines(ndjson(rows, keys))
+            file.flush()
+            statement = f"CREATE {table} AS SELECT * FROM {read_ndjson('$path', len(keys.numbers))}"
+            cursor.execute(statement, {"path": file.name})
+
+
+def _relation(snapshot: Snapshot, segments: str | None, overlay: bool) -> str:
+    """Every job once, in its newest version. `segments` names the parameter with the files."""
+    delta = snapshot.delta.name
+    newer = f"SELECT id FROM {delta}" + (" UNION ALL SELECT id FROM overlay" if overlay else "")
+    parts = []
+    if segments is not None:
+        parts.append(f"FROM read_parquet({segments}, union_by_name = true) ANTI JOIN ({newer}) USING (id)")
+    masked = " ANTI JOIN overlay USING (id)" if overlay else ""
+    parts.append(f"SELECT * EXCLUDE ({DELETED}) FROM {delta}{masked} WHERE NOT {DELETED}")
+    if overlay:
+        parts.append(f"SELECT * EXCLUDE ({DELETED}) FROM overlay WHERE NOT {DELETED}")
+    return f"({' UNION ALL BY NAME '.join(parts)}) AS jobs"

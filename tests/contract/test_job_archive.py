@@ -47,7 +47,7 @@ def archive(objects: ObjectStore) -> ObjectJobArchive:
 def a_job(job_id: int = 42, cluster: str = "fritz", start: int = 1234567890) -> Job:
     return Job(
         job_id=job_id, cluster=cluster, user="u", start_time=start, state=JobState.COMPLETED, num_nodes=1,
-        duration=600, statistics={"m": JobStatistics(Unit("W"), 1, 0, 2)},
+        duration=600, statistics={"m": JobStatistics(Unit("W"), 1.0, 0.0, 2.0)},
     )  # fmt: skip
 
 

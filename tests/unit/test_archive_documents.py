@@ -180,7 +180,7 @@ def test_the_golden_meta_document() -> None:
     # Upstream's example has no state and no sharing; ours always have
     assert text == (
         b'{"cluster":"c","subCluster":"","project":"","user":"","shared":"none","jobState":"running",'
-        b'"resources":null,"energyFootprint":null,"footprint":null,"metaData":null,'
+        b'"resources":[],"energyFootprint":null,"footprint":null,"metaData":null,'
         b'"concurrentJobs":{"items":null,"count":0},"energy":0,"jobId":1,"duration":0,"numNodes":0,'
         b'"statistics":null,"startTime":5}\n'
     )
@@ -217,7 +217,7 @@ def full_job() -> Job:
         footprint={"mem_used_max": 3.25, "cpu_load_avg": 1.0},
         energy_footprint={"cpu_power": 0.25},
         energy=0.25,
-        statistics={"cpu_load": JobStatistics(Unit(), avg=1.5384615384615, min=0, max=3)},
+        statistics={"cpu_load": JobStatistics(Unit(), avg=1.5384615384615, min=0.0, max=3.0)},
     )
 
 
@@ -245,7 +245,8 @@ def test_the_order_of_members() -> None:
     ("text", "place"),
     [
         (b"", "EOF"),
-        (b"{}", "jobState"),
+        (b"{}", "startTime 0"),
+        (b'{"jobId":1,"startTime":1,"cluster":"c"}', "jobState"),
         (b'{"jobState":"stopped","jobId":1,"startTime":1,"cluster":"c"}', "stopped"),
         (b'{"jobState":"completed","jobId":-1,"startTime":1,"cluster":"c"}', "jobId -1"),
         (b'{"jobState":"completed","jobId":1,"startTime":0,"cluster":"c"}', "startTime 0"),
@@ -257,7 +258,7 @@ def test_the_order_of_members() -> None:
     ],
 )
 def test_a_damaged_meta_document_is_named(text: bytes, place: str) -> None:
-    with pytest.raises(InvalidInputError, match=place.replace("jobState", "JobState|jobState")):
+    with pytest.raises(InvalidInputError, match=place):
         documents.decode_meta(text)
 
 

@@ -18,17 +18,11 @@ import numpy as np
 import orjson
 
 from clustercockpit import reference_json
+from clustercockpit.clusters.documents import unit_document
 from clustercockpit.clusters.model import MetricScope, Unit
 from clustercockpit.errors import InvalidInputError
-from clustercockpit.jobs.model import (
-    Job,
-    JobState,
-    JobStatistics,
-    MonitoringStatus,
-    Resource,
-    Sharing,
-    Tag,
-)
+from clustercockpit.jobs.documents import JOB, job_document, job_of
+from clustercockpit.jobs.model import Job
 from clustercockpit.metrics.model import (
     JobData,
     JobMetric,
@@ -38,7 +32,6 @@ from clustercockpit.metrics.model import (
     StatisticsSeries,
 )
 from clustercockpit.metrics.statistics_series import statistics_of
-from clustercockpit.reference_json import Integer, ListOf, MapOf, Number, Record, Text
 
 # A data document longer than this many bytes is stored compressed.
 PLAIN_LIMIT: Final = 2000
@@ -47,213 +40,28 @@ _SCOPES: Final = {scope.value: scope for scope in MetricScope}
 # Decompressed size at which a data document is refused: ~100 M samples, and a bomb.
 MAX_DOCUMENT_BYTES: Final = 1 << 30
 
-_UNIT: Final = Record({"base": Text(), "prefix": Text()})
-_META: Final = Record(
-    {
-        "cluster": Text(),
-        "subCluster": Text(),
-        "partition": Text(),
-        "project": Text(),
-        "user": Text(),
-        "shared": Text(),
-        "jobState": Text(),
-        "tags": ListOf(Record({"type": Text(), "name": Text(), "scope": Text(), "id": Integer()})),
-        "resources": ListOf(
-            Record(
-                {
-                    "hostname": Text(),
-                    "configuration": Text(),
-                    "hwthreads": ListOf(Integer()),
-                    "accelerators": ListOf(Text()),
-                }
-            )
-        ),
-        "energyFootprint": MapOf(Number()),
-        "footprint": MapOf(Number()),
-        "metaData": MapOf(Text()),
-        "energy": Number(),
-        "arrayJobId": Integer(),
-        "walltime": Integer(),
-        "requestedMemory": Integer(),
-        "jobId": Integer(),
-        "duration": Integer(32),
-        "smt": Integer(32),
-        "monitoringStatus": Integer(32),
-        "numAcc": Integer(32),
-        "numHwthreads": Integer(32),
-        "numNodes": Integer(32),
-        "statistics": MapOf(Record({"unit": _UNIT, "avg": Number(), "min": Number(), "max": Number()})),
-        "id": Integer(),
-        "submitTime": Integer(),
-        "startTime": Integer(),
-    }
-)
-
 
 # meta.json
 
 
 def decode_meta(document: bytes) -> Job:
-    """The job of a meta document, with its statistics.
+    """The job of a meta document, with its statistics; `id` and `monitoring_status` as it was written.
 
-    Raises InvalidInputError, naming the member, where the document is damaged. The job's `id` is the one it
-    had when it was archived; `monitoring_status` is as written.
+    Raises InvalidInputError, naming the member, where the document is damaged.
     """
-    meta = reference_json.decode(document, _META, strict=False)
-    try:
-        state = JobState(meta.get("jobState", ""))
-        shared = Sharing(meta.get("shared") or "none")
-        status = MonitoringStatus(meta.get("monitoringStatus", 0))
-    except ValueError as error:
-        raise InvalidInputError(f"meta document: {error}") from None
-    job = Job(
-        job_id=meta.get("jobId", 0),
-        cluster=meta.get("cluster", ""),
-        user=meta.get("user", ""),
-        start_time=meta.get("startTime", 0),
-        id=meta.get("id", 0),
-        sub_cluster=meta.get("subCluster", ""),
-        project=meta.get("project", ""),
-        partition=meta.get("partition", ""),
-        array_job_id=meta.get("arrayJobId", 0),
-        state=state,
-        shared=shared,
-        monitoring_status=status,
-        submit_time=meta.get("submitTime", 0),
-        duration=meta.get("duration", 0),
-        walltime=meta.get("walltime", 0),
-        requested_memory=meta.get("requestedMemory", 0),
-        num_nodes=meta.get("numNodes", 0),
-        num_hwthreads=meta.get("numHwthreads", 0),
-        num_acc=meta.get("numAcc", 0),
-        smt=meta.get("smt", 0),
-        resources=tuple(_resource(item) for item in meta.get("resources", ())),
-        tags=tuple(_tag(item) for item in meta.get("tags", ())),
-        meta_data=meta.get("metaData"),
-        footprint=meta.get("footprint"),
-        energy_footprint=meta.get("energyFootprint"),
-        energy=meta.get("energy", 0.0),
-        statistics=_statistics(meta.get("statistics")),
-    )
+    meta = reference_json.decode(document, JOB, strict=False)
+    job = job_of(meta)
     if job.job_id < 0 or job.start_time <= 0 or not job.cluster:
         raise InvalidInputError(
-            f"meta document: jobId {job.job_id}, startTime {job.start_time} and cluster {job.cluster!r}"
-            " do not identify a job"
+            f"jobId {job.job_id}, startTime {job.start_time}, cluster {job.cluster!r}: not those of a job"
         )
+    if not meta.get("jobState"):
+        raise InvalidInputError("jobState is missing")
     return job
 
 
-def _resource(item: Mapping[str, Any]) -> Resource:
-    threads, accelerators = item.get("hwthreads"), item.get("accelerators")
-    return Resource(
-        hostname=item.get("hostname", ""),
-        hwthreads=None if threads is None else tuple(threads),
-        accelerators=None if accelerators is None else tuple(accelerators),
-        configuration=item.get("configuration", ""),
-    )
-
-
-def _tag(item: Mapping[str, Any]) -> Tag:
-    # An archive from before scopes has none: global (D-50)
-    return Tag(item.get("type", ""), item.get("name", ""), item.get("scope") or "global", item.get("id", 0))
-
-
-def _statistics(items: Mapping[str, Mapping[str, Any]] | None) -> dict[str, JobStatistics] | None:
-    if items is None:
-        return None
-    return {
-        name: JobStatistics(
-            unit=Unit(item.get("unit", {}).get("base", ""), item.get("unit", {}).get("prefix", "")),
-            avg=item.get("avg", 0.0),
-            min=item.get("min", 0.0),
-            max=item.get("max", 0.0),
-        )
-        for name, item in items.items()
-    }
-
-
 def encode_meta(job: Job) -> bytes:
-    """The meta document of a job. A figure that is no number is written as 0: readers know no null there."""
-    document: dict[str, Any] = {
-        "cluster": job.cluster,
-        "subCluster": job.sub_cluster,
-        **_unless_zero(partition=job.partition),
-        "project": job.project,
-        "user": job.user,
-        "shared": job.shared.value,
-        "jobState": job.state.value,
-    }
-    if job.tags:
-        document["tags"] = [
-            {"type": tag.type, "name": tag.name, "scope": tag.scope, "id": tag.id} for tag in job.tags
-        ]
-    document |= {
-        "resources": [_resource_document(resource) for resource in job.resources] or None,
-        "energyFootprint": _figures(job.energy_footprint),
-        "footprint": _figures(job.footprint),
-        "metaData": None if job.meta_data is None else dict(sorted(job.meta_data.items())),
-        "concurrentJobs": {"items": None, "count": 0},
-        "energy": _figure(job.energy),
-        **_unless_zero(
-            arrayJobId=job.array_job_id, walltime=job.walltime, requestedMemory=job.requested_memory
-        ),
-        "jobId": job.job_id,
-        "duration": job.duration,
-        **_unless_zero(
-            smt=job.smt,
-            monitoringStatus=int(job.monitoring_status),
-            numAcc=job.num_acc,
-            numHwthreads=job.num_hwthreads,
-        ),
-        "numNodes": job.num_nodes,
-        "statistics": None
-        if job.statistics is None
-        else {name: _statistics_document(item) for name, item in _sorted(job.statistics)},
-        **_unless_zero(id=job.id, submitTime=job.submit_time),
-        "startTime": job.start_time,
-    }
-    return reference_json.encode(document)
-
-
-def _unless_zero(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value}
-
-
-def _resource_document(resource: Resource) -> dict[str, Any]:
-    return {
-        "hostname": resource.hostname,
-        **_unless_zero(
-            configuration=resource.configuration,
-            hwthreads=resource.hwthreads,
-            accelerators=resource.accelerators,
-        ),
-    }
-
-
-def _statistics_document(statistics: JobStatistics) -> dict[str, Any]:
-    return {
-        "unit": _unit_document(statistics.unit),
-        "avg": _figure(statistics.avg),
-        "min": _figure(statistics.min),
-        "max": _figure(statistics.max),
-    }
-
-
-def _unit_document(unit: Unit) -> dict[str, str]:
-    return {"base": unit.base, "prefix": unit.prefix} if unit.prefix else {"base": unit.base}
-
-
-def _figure(value: float) -> float | int:
-    return reference_json.number(float(value)) if math.isfinite(value) else 0
-
-
-def _figures(values: Mapping[str, float] | None) -> dict[str, float | int] | None:
-    return None if values is None else {name: _figure(value) for name, value in _sorted(values)}
-
-
-def _sorted(items: Mapping[str, Value]) -> list[tuple[str, Value]]:
-    """In byte order of the names, as the reference writes maps."""
-    return sorted(items.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass"))
+    return reference_json.encode(job_document(job))
 
 
 # data.json
@@ -275,11 +83,16 @@ def encode_data(data: JobData) -> bytes:
     return b"{" + b",".join(parts) + b"}\n"
 
 
+def _sorted(items: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """In byte order of the names, as the reference writes maps."""
+    return sorted(items.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass"))
+
+
 def _metric(metric: JobMetric) -> bytes:
     statistics = metric.statistics_series
     return b'{%b"unit":%b,"series":[%b],"timestep":%d}' % (
         b"" if statistics is None else b'"statisticsSeries":%b,' % _statistics_series(statistics),
-        reference_json.encode(_unit_document(metric.unit)).rstrip(b"\n"),
+        reference_json.encode(unit_document(metric.unit)).rstrip(b"\n"),
         b",".join(_series(series) for series in metric.series),
         metric.timestep,
     )

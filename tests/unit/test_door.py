@@ -19,7 +19,7 @@ from clustercockpit.access.sessions import SessionCookies
 from clustercockpit.access.tokens import TokenSigner, TokenVerifier
 from clustercockpit.errors import ConflictError, NotFoundError
 from clustercockpit.http.answers import JsonAnswer, Refusal
-from clustercockpit.http.application import application, combined
+from clustercockpit.http.application import application
 from clustercockpit.http.door import CurrentUser, OptionalUser, guarded_router
 from clustercockpit.settings import Settings
 from clustercockpit.site import Site
@@ -294,7 +294,7 @@ async def test_applications_combine_under_one_stack(site: TestSite) -> None:
     one, two = guarded_router("public"), guarded_router("public")
     one.add_api_route("/a", lambda: "a", methods=["GET"])
     two.add_api_route("/{rest:path}", lambda rest: rest, methods=["GET"])
-    app = combined(site, [application(site, [one]), application(site, [two])])
+    app = application(site, [application(site, [one]).router, application(site, [two]).router])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as client:
         assert (await client.get("/a")).json() == "a"
         assert (await client.get("/b/c")).json() == "b/c"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clustercockpit.access.login import Login
     from clustercockpit.access.model import User
     from clustercockpit.access.sessions import SessionCookies
-    from clustercockpit.access.tokens import TokenSigner
+    from clustercockpit.access.tokens import ServiceToken, TokenSigner
     from clustercockpit.archive.job_archive import ObjectJobArchive
     from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.index.engine import Engine
@@ -148,6 +148,23 @@ class Site:
         from clustercockpit.access.tokens import TokenSigner
 
         return TokenSigner(self._private_key, self.access_policy.token_max_age)
+
+    def check_keys(self) -> None:
+        """Refuse to go on with keys that guard nothing: ConfigurationError names the variable and the remedy.
+
+        Run it before serving. A process that only verifies tokens needs no private key.
+        """
+        from clustercockpit.access.keys import check_keys
+
+        if not self.access_policy.authentication_disabled:
+            check_keys(self.settings)
+
+    @cached_property
+    def service_token(self) -> ServiceToken:
+        """`site.service_token()` is the bearer token for the metric store. UnavailableError without a key."""
+        from clustercockpit.access.tokens import ServiceToken
+
+        return ServiceToken(self._private_key)
 
     @cached_property
     def _private_key(self) -> Ed25519PrivateKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ from clustercockpit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    from clustercockpit.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MIN_SESSION_KEY = 16
 GOOD_SESSION_KEY = 32
@@ -133,3 +138,36 @@ def public_key_from_pem(pem: str) -> str:
     if not re.search("-----BEGIN", pem):
         raise ConfigurationError("this is no PEM text: it has no BEGIN line")
     return base64.b64encode(public_key("the PEM text", pem).public_bytes_raw()).decode()
+
+
+def check_keys(settings: Settings) -> None:
+    """Check all key material of the settings. ConfigurationError names the variable and the remedy.
+
+    Keys that everybody knows are refused against AWS itself and logged elsewhere.
+    """
+    if not settings.jwt_public_key:
+        raise ConfigurationError(
+            "JWT_PUBLIC_KEY is empty: no token can be checked. `cc-backend -init` writes a fresh pair of keys"
+        )
+    public = public_key("JWT_PUBLIC_KEY", settings.jwt_public_key)
+    if settings.jwt_private_key and not matching(
+        private_key("JWT_PRIVATE_KEY", settings.jwt_private_key), public
+    ):
+        raise ConfigurationError("JWT_PRIVATE_KEY does not belong to JWT_PUBLIC_KEY")
+    for raw in session_keys(settings.session_key):
+        if len(raw) < GOOD_SESSION_KEY:
+            log.warning("SESSION_KEY has %d bytes; %d are better", len(raw), GOOD_SESSION_KEY)
+    known = [
+        variable
+        for variable, text in (
+            ("JWT_PUBLIC_KEY", settings.jwt_public_key),
+            ("JWT_PRIVATE_KEY", settings.jwt_private_key),
+            ("SESSION_KEY", settings.session_key),
+        )
+        if text in DEMONSTRATION_KEYS
+    ]
+    if known:
+        message = f"{', '.join(known)}: a demonstration key that everybody knows; make fresh ones"
+        if not settings.aws_endpoint_url and "/" not in settings.archive_bucket:
+            raise ConfigurationError(message)
+        log.warning("%s", message)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from clustercockpit.access.model import AuthSource, User, split_roles
+from clustercockpit.access.model import AuthSource, Role, User, split_roles
 from clustercockpit.errors import NotAuthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -60,6 +60,25 @@ class TokenSigner:
         if self._max_age is not None:
             claims["exp"] = now + self._max_age
         return jwt.encode(claims, self._key, algorithm="EdDSA")
+
+
+class ServiceToken:
+    """The token our own processes show the metric store: `sub=cc-functions`, role `api`. Valid for an hour,
+    renewed after half of it."""
+
+    LIFETIME = 3600
+
+    def __init__(self, key: Ed25519PrivateKey, clock: Callable[[], float] = time.time) -> None:
+        self._signer = TokenSigner(key, self.LIFETIME, clock)
+        self._clock = clock
+        self._current: tuple[str, float] | None = None
+
+    def __call__(self) -> str:
+        now = self._clock()
+        if self._current is None or now >= self._current[1]:
+            token = self._signer.issue(User("cc-functions", frozenset({Role.API})))
+            self._current = (token, now + self.LIFETIME / 2)
+        return self._current[0]
 
 
 class TokenVerifier:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -23,12 +24,25 @@ if TYPE_CHECKING:
     from clustercockpit.site import Site
 
 
-def application(site: Site, routers: Iterable[APIRouter], *, title: str = "ClusterCockpit") -> FastAPI:
+def application(
+    site: Site,
+    routers: Iterable[APIRouter],
+    *,
+    title: str = "ClusterCockpit",
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
     """An application of the given routers, in the order in which they are asked.
 
     Raises ValueError for a route that has no rule: make its router with `guarded_router`.
     """
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=title,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
     app.state.site = site
     for router in routers:
         for route in router.routes:
@@ -53,12 +67,6 @@ def application(site: Site, routers: Iterable[APIRouter], *, title: str = "Clust
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     return app
-
-
-def combined(site: Site, applications: Iterable[FastAPI]) -> FastAPI:
-    """Several applications behind one address and one stack: for one box, and for local use."""
-    routers: list[Any] = [app.router for app in applications]
-    return application(site, routers)
 
 
 async def _domain_error(_request: Request, error: Exception) -> Response:

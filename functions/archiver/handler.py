@@ -1,0 +1,22 @@
+"""Lambda entry of the archiver: a queue message per stopped job. Those that fail stay in the queue."""
+
+import logging
+from typing import Any
+
+from clustercockpit.storage.sqs import job_id_in
+
+from clustercockpit.archive import archiver
+from clustercockpit.site import Site
+
+site = Site()
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    failures = []
+    for record in event["Records"]:
+        try:
+            archiver.handle(site, job_id_in(record["body"]))
+        except Exception:
+            logging.exception("message %s failed", record["messageId"])
+            failures.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failures}

@@ -3,10 +3,9 @@
 import logging
 from typing import Any
 
-from clustercockpit.storage.sqs import job_id_in
-
 from clustercockpit.archive import archiver
 from clustercockpit.site import Site
+from clustercockpit.storage.sqs import job_id_in
 
 site = Site()
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ class Simulation:
     speed: float = 1.0
     backfill: int = 7200
     clock: Callable[[], float] = time.time
+    transport: httpx.AsyncBaseTransport | None = None  # None: the network
+    connect: Callable[[str], Awaitable[Publisher | None]] = connect_nats
 
     def __post_init__(self) -> None:
         self.stopping = asyncio.Event()
@@ -117,10 +119,10 @@ class Simulation:
 
         Raises HubUnreachableError when the hub does not answer at the start.
         """
-        publisher = await connect_nats(self.stack.nats_url) if self.stack.nats_url else None
+        publisher = await self.connect(self.stack.nats_url) if self.stack.nats_url else None
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
         try:
-            async with httpx.AsyncClient(limits=limits, trust_env=False) as http:
+            async with httpx.AsyncClient(limits=limits, trust_env=False, transport=self.transport) as http:
                 await self._run(http, publisher, once=once)
         finally:
             if publisher is not None:
@@ -159,6 +161,12 @@ class Simulation:
             "back-fill done in %.1f s: %s lines, %d jobs, %d running",
             time.monotonic() - began, f"{self.lines:,}", self.jobs, len(site.running),
         )  # fmt: skip
+        for _ in range(3):
+            if jobs.waiting and not self.stopping.is_set():
+                await asyncio.sleep(1)
+                await jobs.deliver()
+        if jobs.waiting:
+            log.warning("%d starts and stops were not taken yet", jobs.waiting)
         await self._node_states(site, jobs, until)
         if not once:
             await self._live(site, until, metrics, jobs, memory)

@@ -1,0 +1,18 @@
+"""The query application: lists, single jobs with their series, GraphQL, and the pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clustercockpit.http.application import application
+from clustercockpit.query.pages import pages_router
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from clustercockpit.site import Site
+
+
+def create_query(site: Site) -> FastAPI:
+    """The application that answers questions. What it stands on is opened at first use."""
+    return application(site, [pages_router(site)], title="ClusterCockpit query")

@@ -25,6 +25,9 @@ class Settings:
     aws_region: str = "eu-central-1"
     # Where the container is
     metric_store_url: str = ""
+    # Where the metric store itself listens, and which part of the hosts it keeps (one part today)
+    metric_store_address: str = "127.0.0.1:8082"
+    metric_store_partition: str = "0"
     # Documents: a directory for a single box, or the data bucket's `config/` prefix
     config_file: str = ""
     # The built browser application
@@ -70,6 +73,8 @@ class Settings:
             aws_endpoint_url=env.get("AWS_ENDPOINT_URL", ""),
             aws_region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or cls.aws_region,
             metric_store_url=env.get("CC_METRIC_STORE_URL", ""),
+            metric_store_address=env.get("CC_METRIC_STORE_ADDRESS") or cls.metric_store_address,
+            metric_store_partition=env.get("CC_METRIC_STORE_PARTITION") or cls.metric_store_partition,
             config_file=env.get("CC_CONFIG_FILE", ""),
             web_root=env.get("CC_WEB_ROOT", ""),
             jwt_public_key=env.get("JWT_PUBLIC_KEY", ""),

@@ -1,0 +1,1 @@
+"""The metric store: time series of every node in memory, durable through checkpoints and a log."""

@@ -1,0 +1,250 @@
+"""Blocks: the samples of one host at one time step, window by window.
+
+A window of a block is one array of rows and slots. Near the present it is *open* (float64, written by
+scatter), behind that *sealed* (encoded by `codec`). A sample that comes late into a sealed window is kept
+as a patch beside it until the window is encoded again.
+
+Times: slot k of the grid covers the step around `k · timestep`; window w holds the slots
+from `w · slots` up to, not including, `(w + 1) · slots`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cc_metric_store import codec
+from cc_metric_store.series import NEVER
+
+Matrix = NDArray[np.float64]
+
+RING = 4  # windows of a block that can be open at a time
+_ROW_QUANTUM = 16
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A window at rest: `rows` rows encoded, the patches that came later in `Block.patches`."""
+
+    rows: int
+    content: bytes
+
+
+@dataclass(slots=True)
+class Block:
+    """All windows of one host at one time step."""
+
+    id: int
+    host: int
+    timestep: int
+    slots: int  # per window
+    rows: int = 0
+    capacity: int = 0
+    series: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # row → series id
+    open: dict[int, Matrix] = field(default_factory=dict)
+    sealed: dict[int, Sealed] = field(default_factory=dict)
+    patches: dict[int, dict[tuple[int, int], float]] = field(default_factory=dict)
+    dirty: set[int] = field(default_factory=set)  # windows changed since they were last in a checkpoint
+
+    def windows(self) -> list[int]:
+        return sorted({*self.open, *self.sealed, *self.patches})
+
+    def window_end(self, window: int) -> int:
+        """Unix seconds at which the window ends (exclusive, up to one step of phase)."""
+        return (window + 1) * self.slots * self.timestep
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of sample data held, with the overhead of the Python objects around it."""
+        held = sum(matrix.nbytes + 160 for matrix in self.open.values())
+        held += sum(len(sealed.content) + 180 for sealed in self.sealed.values())
+        held += sum(220 * len(patch) for patch in self.patches.values())
+        return held + self.series.nbytes + 600
+
+
+class BlockTable:
+    """Columns per block for the kernel: where the open windows lie in memory."""
+
+    def __init__(self, capacity: int = 256) -> None:
+        self.count = 0
+        self.timestep: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self.slots: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self.rows: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.capacity: NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.series_address: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self.open_window: NDArray[np.int64] = np.full((capacity, RING), NEVER, np.int64)
+        self.open_address: NDArray[np.int64] = np.zeros((capacity, RING), np.int64)
+        # 3: written since the last checkpoint and since the last look of the sealer, which clear 1 and 2
+        self.touched: NDArray[np.uint8] = np.zeros((capacity, RING), np.uint8)
+
+    def add(self, timestep: int, slots: int) -> int:
+        block = self.count
+        if block == self.timestep.shape[0]:
+            for column in (
+                "timestep", "slots", "rows", "capacity", "series_address", "open_window", "open_address",
+                "touched",
+            ):  # fmt: skip
+                old = getattr(self, column)
+                fill = NEVER if column == "open_window" else 0
+                new = np.full((old.shape[0] * 2, *old.shape[1:]), fill, old.dtype)
+                new[:block] = old[:block]
+                setattr(self, column, new)
+        self.timestep[block], self.slots[block] = timestep, slots
+        self.count += 1
+        return block
+
+    @property
+    def nbytes(self) -> int:
+        return int(
+            self.timestep.nbytes * 3
+            + self.rows.nbytes * 2
+            + self.open_window.nbytes * 2
+            + self.touched.nbytes
+        )
+
+
+DIRTY, WARM = 1, 2
+
+
+class BlockStore:
+    """The blocks and their columns, kept in step. Not locked: the engine's lock guards all changes."""
+
+    def __init__(self, window_seconds: int) -> None:
+        self.window_seconds = window_seconds
+        self.table = BlockTable()
+        self.blocks: list[Block] = []
+
+    def add(self, host: int, timestep: int) -> Block:
+        slots = max(1, self.window_seconds // timestep)
+        block = Block(self.table.add(timestep, slots), host, timestep, slots)
+        self.blocks.append(block)
+        return block
+
+    def add_row(self, block: Block, series: int) -> int:
+        if block.rows == block.capacity:
+            self.grow(block)
+        row = block.rows
+        block.series[row] = series
+        block.rows += 1
+        self.table.rows[block.id] = block.rows
+        return row
+
+    def grow(self, block: Block) -> None:
+        """More rows: by a quarter, so that a host's block is never much larger than its series need."""
+        capacity = (block.capacity * 5 // 4 // _ROW_QUANTUM + 1) * _ROW_QUANTUM
+        series = np.zeros(capacity, np.int32)
+        series[: block.rows] = block.series[: block.rows]
+        block.series, block.capacity = series, capacity
+        self.table.capacity[block.id] = capacity
+        self.table.series_address[block.id] = series.ctypes.data
+        for window, matrix in list(block.open.items()):
+            larger = np.full((capacity, block.slots), np.nan)
+            larger[: matrix.shape[0]] = matrix
+            self._set_open(block, window, larger)
+
+    def open_window(self, block: Block, window: int) -> Matrix | None:
+        """The open array of a window, opened where that is possible; None: it is sealed, or a newer window
+        has its place, and the sample must go to the patches."""
+        found = block.open.get(window)
+        if found is not None:
+            return found
+        if window in block.sealed or window in block.patches:
+            return None
+        occupant = int(self.table.open_window[block.id, window % RING])
+        if occupant > window:
+            return None
+        if occupant != NEVER:
+            self.seal(block, occupant)
+        matrix = np.full((block.capacity, block.slots), np.nan)
+        self._set_open(block, window, matrix)
+        return matrix
+
+    def write(self, block: Block, row: int, slot: int, value: float) -> bool:
+        """Put one sample in its place; True if it had to go to the patches."""
+        window, column = divmod(slot, block.slots)
+        matrix = self.open_window(block, window)
+        if matrix is None:
+            block.patches.setdefault(window, {})[row, column] = value
+            block.dirty.add(window)
+            return True
+        matrix[row, column] = value
+        self.table.touched[block.id, window % RING] = DIRTY | WARM
+        return False
+
+    def seal(self, block: Block, window: int) -> None:
+        """Encode an open window and give its array back."""
+        self.put_sealed(block, window, self.encode(block, block.open[window]), block.open[window])
+
+    def encode(self, block: Block, matrix: Matrix) -> Sealed:
+        rows = block.rows
+        return Sealed(rows, codec.encode(matrix[:rows]))
+
+    def put_sealed(self, block: Block, window: int, sealed: Sealed, of: Matrix) -> bool:
+        """Replace the open array `of` by its encoding; False if the window changed its array meanwhile."""
+        if block.open.get(window) is not of:
+            return False
+        place = window % RING
+        if self.table.touched[block.id, place] & DIRTY:
+            block.dirty.add(window)
+        self._close(block, window)
+        block.sealed[window] = sealed
+        return True
+
+    def merge_patches(self, block: Block, window: int) -> None:
+        """Encode a sealed window again with the samples that came late."""
+        patch = block.patches.pop(window, None)
+        if not patch:
+            return
+        rows = block.rows
+        matrix = np.full((rows, block.slots), np.nan)
+        sealed = block.sealed.get(window)
+        if sealed is not None:
+            matrix[: sealed.rows] = codec.decode(sealed.content)
+        for (row, column), value in patch.items():
+            matrix[row, column] = value
+        block.sealed[window] = Sealed(rows, codec.encode(matrix))
+        block.dirty.add(window)
+
+    def restore_open(self, block: Block, window: int, matrix: Matrix) -> None:
+        """Take over a decoded window as an open one, if its place is free."""
+        place = np.full((block.capacity, block.slots), np.nan)
+        place[: matrix.shape[0]] = matrix
+        self._set_open(block, window, place)
+        self.table.touched[block.id, window % RING] = 0
+
+    def free(self, block: Block, before: int) -> int:
+        """Drop whole windows that end at or before the time; returns how many."""
+        gone = [window for window in block.windows() if block.window_end(window) <= before]
+        for window in gone:
+            if window in block.open:
+                self._close(block, window)
+            block.sealed.pop(window, None)
+            block.patches.pop(window, None)
+            block.dirty.discard(window)
+        return len(gone)
+
+    def collect_dirty(self, block: Block) -> list[int]:
+        """Windows changed since the last call, which are clean afterwards."""
+        for window in block.open:
+            place = window % RING
+            if self.table.touched[block.id, place] & DIRTY:
+                self.table.touched[block.id, place] &= ~np.uint8(DIRTY)
+                block.dirty.add(window)
+        dirty = sorted(block.dirty)
+        block.dirty.clear()
+        return dirty
+
+    def _set_open(self, block: Block, window: int, matrix: Matrix) -> None:
+        place = window % RING
+        block.open[window] = matrix
+        self.table.open_window[block.id, place] = window
+        self.table.open_address[block.id, place] = matrix.ctypes.data
+
+    def _close(self, block: Block, window: int) -> None:
+        place = window % RING
+        del block.open[window]
+        self.table.open_window[block.id, place] = NEVER
+        self.table.open_address[block.id, place] = 0
+        self.table.touched[block.id, place] = 0

@@ -1,0 +1,455 @@
+"""Checkpoints: the blocks of a window as a few large objects, and a manifest that says which are valid.
+
+An object holds one window of one time step for many hosts and describes itself: names, rows and phases come
+with the samples, so that restore needs nothing else. The manifest is replaced with If-Match only and carries
+an owner epoch: of two processes that think they are the store, the second to write wins and the first ends.
+
+    objects    {prefix}/{timestep}-{window start}/{epoch}-{number}-{part}.ccb
+    manifest   {prefix}/manifest.json
+
+`docs/metric-store.md` describes the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import zstandard
+
+from cc_metric_store import codec
+from cc_metric_store.blocks import Block, Sealed
+from cc_metric_store.engine import Engine
+from cc_metric_store.series import Host
+from clustercockpit.errors import ConflictError, NotFoundError
+from clustercockpit.storage.objects import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+MAGIC = b"CCB1"
+FORMAT = 1
+PART_BYTES = 32 * 1024 * 1024
+_PREFIX = struct.Struct("<4sI")
+_COLUMNS: list[tuple[str, str]] = [
+    ("name", "<i4"), ("component", "<i4"), ("phase", "<i4"), ("earlier_phase", "<i4"),
+    ("since", "<i8"), ("last_slot", "<i8"),
+]  # fmt: skip
+
+
+class OwnershipLostError(Exception):
+    """Another process has taken over the store: this one must end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """One checkpoint object as the manifest lists it. Times in Unix seconds."""
+
+    key: str
+    size: int
+    sha256: str
+    timestep: int
+    window: int
+    slots: int
+
+    @property
+    def end(self) -> int:
+        return (self.window + 1) * self.slots * self.timestep
+
+
+@dataclass(slots=True)
+class Manifest:
+    epoch: int = 0
+    number: int = 0  # of the checkpoint
+    written: float = 0.0
+    positions: dict[str, Any] = field(default_factory=dict)  # per source: what is contained up to where
+    objects: list[ObjectEntry] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        return orjson.dumps(
+            {
+                "format": FORMAT,
+                "epoch": self.epoch,
+                "number": self.number,
+                "written": self.written,
+                "positions": self.positions,
+                "objects": [
+                    {
+                        "key": o.key, "size": o.size, "sha256": o.sha256, "timestep": o.timestep,
+                        "window": o.window, "slots": o.slots,
+                    }
+                    for o in self.objects
+                ],
+            },
+            option=orjson.OPT_INDENT_2,
+        )  # fmt: skip
+
+    @classmethod
+    def decode(cls, content: bytes) -> Manifest:
+        """Raises ValueError for anything that is not a manifest of this format."""
+        document = orjson.loads(content)
+        if document["format"] != FORMAT:
+            raise ValueError(f"checkpoint format {document['format']} is not known")
+        return cls(
+            document["epoch"],
+            document["number"],
+            document["written"],
+            document["positions"],
+            [ObjectEntry(**item) for item in document["objects"]],
+        )
+
+
+@dataclass(slots=True)
+class RestoreReport:
+    objects: int = 0
+    blocks: int = 0
+    bytes: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+class Checkpointer:
+    """Writes and restores the checkpoints of one engine. One call at a time."""
+
+    def __init__(self, engine: Engine, objects: ObjectStore, prefix: str = "checkpoints/0") -> None:
+        self.engine = engine
+        self.objects = objects
+        self.prefix = prefix
+        self.manifest = Manifest()
+        self._etag: str | None = None
+
+    @property
+    def manifest_key(self) -> str:
+        return f"{self.prefix}/manifest.json"
+
+    # --- start -----------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Become the owner: read the manifest and raise its epoch. A broken manifest is kept aside.
+
+        Raises OwnershipLostError if another process does the same at this moment.
+        """
+        try:
+            content, self._etag = self.objects.get(self.manifest_key)
+        except NotFoundError:
+            self.manifest, self._etag = Manifest(), None
+        else:
+            try:
+                self.manifest = Manifest.decode(content)
+            except (ValueError, KeyError, TypeError) as error:
+                logger.error("manifest %s is damaged (%s): starting without it", self.manifest_key, error)
+                self.objects.put(f"{self.prefix}/damaged-manifest-{self._etag.strip(chr(34))}.json", content)
+                self.manifest = Manifest()
+        self.manifest.epoch += 1
+        self._commit(self.manifest)
+
+    def restore(self, workers: int = 8) -> RestoreReport:
+        """Read all objects that reach into the retention, in parallel. What is damaged costs only itself."""
+        report = RestoreReport()
+        oldest = int(self.engine.clock()) - self.engine.limits.retention
+        # Newest first: their rows are a superset of those of older windows, so that row numbers agree.
+        entries = sorted(
+            (e for e in self.manifest.objects if e.end > oldest),
+            key=lambda e: (-e.end, e.key),
+        )
+        with ThreadPoolExecutor(workers, "restore") as pool:
+            for entry, content in zip(entries, pool.map(self._fetch, entries), strict=True):
+                if isinstance(content, str):
+                    report.damaged.append(content)
+                    continue
+                report.objects += 1
+                report.bytes += len(content)
+                whole = hashlib.sha256(content).hexdigest() == entry.sha256
+                if not whole:
+                    report.damaged.append(f"{entry.key}: checksum differs; its good blocks are used")
+                try:
+                    for stored in read_object(content):
+                        if stored is None:
+                            report.damaged.append(f"{entry.key}: a block with a wrong checksum is left out")
+                        else:
+                            self._take(stored)
+                            report.blocks += 1
+                except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+                    report.damaged.append(f"{entry.key}: unreadable ({error})")
+        for line in report.damaged:
+            logger.error("restore: %s", line)
+        return report
+
+    def _fetch(self, entry: ObjectEntry) -> bytes | str:
+        try:
+            return self.objects.get(entry.key)[0]
+        except NotFoundError:
+            return f"{entry.key}: object is missing"
+
+    def _take(self, stored: StoredBlock) -> None:
+        """Put one stored block in its place in the engine."""
+        engine = self.engine
+        with engine.lock:
+            host = engine.host(stored.cluster, stored.host)
+            block = engine.block_of(host, stored.timestep)
+            if block.slots != stored.slots:
+                self._take_resliced(stored, host)
+                return
+            series = self._series(stored, host)
+            rows = engine.series.row[series]
+            matrix: np.ndarray[Any, np.dtype[np.float64]] | None = None
+            content = stored.data
+            if not np.array_equal(rows, np.arange(len(rows))):
+                matrix = np.full((block.rows, block.slots), np.nan)
+                matrix[rows] = codec.decode(content)
+                content = codec.encode(matrix)
+            if block.window_end(stored.window) + engine.limits.future > engine.clock():
+                engine.store.restore_open(
+                    block, stored.window, codec.decode(content) if matrix is None else matrix
+                )
+            else:
+                block.sealed[stored.window] = Sealed(len(rows) if matrix is None else block.rows, content)
+
+    def _take_resliced(self, stored: StoredBlock, host: Host) -> None:
+        """A window of another length (a changed setting): sample by sample into today's windows."""
+        engine = self.engine
+        series = self._series(stored, host)
+        block = engine.block_of(host, stored.timestep)
+        matrix = codec.decode(stored.data)
+        for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
+            slot = stored.window * stored.slots + int(column)
+            engine.store.write(block, int(engine.series.row[series[row]]), slot, float(matrix[row, column]))
+
+    def _series(self, stored: StoredBlock, host: Host) -> np.ndarray[Any, np.dtype[np.int64]]:
+        engine, names, columns = self.engine, self.engine.names, stored.columns
+        metrics = [names.metric(name) for name in stored.metrics]
+        components = [names.component(*component) for component in stored.components]
+        series = np.array(
+            [
+                engine.add_series(host, metrics[name], components[component], stored.timestep)
+                for name, component in zip(
+                    columns["name"].tolist(), columns["component"].tolist(), strict=True
+                )
+            ],
+            np.int64,
+        )
+        newer = columns["last_slot"] > engine.series.last_slot[series]
+        for column in ("phase", "earlier_phase", "since", "last_slot"):
+            getattr(engine.series, column)[series[newer]] = columns[column][newer]
+        return series
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def write(self, positions: Callable[[], dict[str, Any]]) -> int:
+        """Make everything written so far durable; returns how many objects were written.
+
+        `positions` is called under the engine's lock: what it returns is contained in this checkpoint and
+        becomes the sources' starting point. When this raises, nothing has changed and the next call covers
+        the same samples. OwnershipLostError if another process took over.
+        """
+        engine = self.engine
+        with engine.lock:
+            contained = positions()
+            dirty: dict[tuple[int, int], int] = {}
+            for block in engine.store.blocks:
+                for window in engine.store.collect_dirty(block):
+                    dirty[block.timestep, window] = block.slots
+        number = self.manifest.number + 1
+        written: list[ObjectEntry] = []
+        try:
+            for (timestep, window), slots in sorted(dirty.items()):
+                folder = f"{self.prefix}/{timestep}-{window * slots * timestep}"
+                for part, content in enumerate(self._objects_of(timestep, window, slots)):
+                    key = f"{folder}/{self.manifest.epoch}-{number}-{part}.ccb"
+                    self.objects.put(key, content)
+                    digest = hashlib.sha256(content).hexdigest()
+                    written.append(ObjectEntry(key, len(content), digest, timestep, window, slots))
+            oldest = int(engine.clock()) - engine.limits.retention
+            kept = [
+                entry
+                for entry in self.manifest.objects
+                if (entry.timestep, entry.window) not in dirty and self._still_held(entry, oldest)
+            ]
+            gone = {entry.key for entry in self.manifest.objects} - {entry.key for entry in kept}
+            self._commit(Manifest(self.manifest.epoch, number, engine.clock(), contained, kept + written))
+        except BaseException:
+            with engine.lock:
+                for block in engine.store.blocks:
+                    block.dirty.update(w for (t, w) in dirty if t == block.timestep)
+            raise
+        for key in sorted(gone):
+            self.objects.delete(key)
+        return len(written)
+
+    def _still_held(self, entry: ObjectEntry, oldest: int) -> bool:
+        if entry.end > oldest:
+            return True
+        return any(
+            entry.window in block.sealed or entry.window in block.open
+            for block in self.engine.store.blocks
+            if block.timestep == entry.timestep
+        )
+
+    def _objects_of(self, timestep: int, window: int, slots: int) -> Iterator[bytes]:
+        builder = ObjectBuilder()
+        for host, block in self.engine.blocks():
+            if block.timestep != timestep or block.slots != slots:
+                continue
+            if self._add(builder, host, block, window) and builder.size >= PART_BYTES:
+                yield builder.finish()
+                builder = ObjectBuilder()
+        if builder.blocks:
+            yield builder.finish()
+
+    def _add(self, builder: ObjectBuilder, host: Host, block: Block, window: int) -> bool:
+        engine = self.engine
+        with engine.lock:
+            if window in block.patches:
+                engine.store.merge_patches(block, window)
+                block.dirty.discard(window)
+            held: Sealed | np.ndarray[Any, np.dtype[np.float64]] | None = block.sealed.get(window)
+            if window in block.open:
+                held = block.open[window][: block.rows].copy()
+            if held is None:
+                return False
+            rows = held.rows if isinstance(held, Sealed) else held.shape[0]
+            series = block.series[:rows]
+            columns = {name: getattr(engine.series, name)[series] for name, _ in _COLUMNS}
+        data = held.content if isinstance(held, Sealed) else codec.encode(held)
+        builder.add(engine, host, block, window, columns, data)
+        return True
+
+    def _commit(self, manifest: Manifest) -> None:
+        try:
+            self._etag = self.objects.put(
+                self.manifest_key,
+                manifest.encode(),
+                if_match=self._etag,
+                if_absent=self._etag is None,
+                content_type="application/json",
+            )
+        except ConflictError:
+            raise OwnershipLostError(
+                f"{self.manifest_key} was replaced by another process: there must be one writer only"
+            ) from None
+        self.manifest = manifest
+
+
+# --- objects ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class StoredBlock:
+    """One window of one host as it lies in an object."""
+
+    cluster: str
+    host: str
+    timestep: int
+    slots: int
+    window: int
+    metrics: list[str]
+    components: list[list[str]]
+    columns: dict[str, np.ndarray[Any, np.dtype[Any]]]
+    data: bytes
+
+
+class ObjectBuilder:
+    """Puts blocks together to one object."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.blocks: list[dict[str, Any]] = []
+        self._body: list[bytes] = []
+        self._metrics: dict[int, int] = {}
+        self._components: dict[int, int] = {}
+        self._metric_names: list[str] = []
+        self._component_names: list[list[str]] = []
+
+    def add(
+        self, engine: Engine, host: Host, block: Block, window: int, columns: dict[str, Any], data: bytes
+    ) -> None:
+        own = dict(columns)
+        own["name"] = self._numbers(
+            columns["name"], self._metrics, self._metric_names, engine.names.metrics.__getitem__
+        )
+
+        def component(number: int) -> list[str]:
+            found = engine.names.components[number]
+            return [found.name, found.subname, found.type]
+
+        own["component"] = self._numbers(
+            columns["component"], self._components, self._component_names, component
+        )
+        packed = zstandard.ZstdCompressor(level=1).compress(
+            b"".join(np.ascontiguousarray(own[name], dtype).tobytes() for name, dtype in _COLUMNS)
+        )
+        self.blocks.append(
+            {
+                "cluster": host.cluster, "host": host.name, "timestep": block.timestep, "slots": block.slots,
+                "window": window, "rows": len(columns["name"]), "columns": len(packed), "data": len(data),
+                "crc": zlib.crc32(data, zlib.crc32(packed)),
+            }
+        )  # fmt: skip
+        self._body += [packed, data]
+        self.size += len(packed) + len(data)
+
+    def finish(self) -> bytes:
+        header = zstandard.ZstdCompressor(level=3).compress(
+            orjson.dumps(
+                {
+                    "metrics": self._metric_names,
+                    "components": self._component_names,
+                    "blocks": self.blocks,
+                }
+            )
+        )
+        return b"".join([_PREFIX.pack(MAGIC, len(header)), header, *self._body])
+
+    @staticmethod
+    def _numbers(
+        values: np.ndarray[Any, Any], known: dict[int, int], names: list[Any], text: Callable[[int], Any]
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
+        distinct, inverse = np.unique(values, return_inverse=True)
+        own = np.empty(len(distinct), np.int32)
+        for index, number in enumerate(distinct.tolist()):
+            if number not in known:
+                known[number] = len(names)
+                names.append(text(number))
+            own[index] = known[number]
+        return own[inverse]
+
+
+def read_object(content: bytes) -> Iterator[StoredBlock | None]:
+    """The blocks of an object; None for one whose checksum is wrong. ValueError, KeyError or struct.error
+    where the object cannot be read at all."""
+    magic, length = _PREFIX.unpack_from(content)
+    if magic != MAGIC or _PREFIX.size + length > len(content):
+        raise ValueError("not a checkpoint object")
+    try:
+        text = zstandard.ZstdDecompressor().decompress(
+            content[_PREFIX.size : _PREFIX.size + length], max_output_size=256 * 1024 * 1024
+        )
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+    header = orjson.loads(text)
+    offset = _PREFIX.size + length
+    for block in header["blocks"]:
+        packed = content[offset : offset + block["columns"]]
+        offset += block["columns"]
+        data = content[offset : offset + block["data"]]
+        offset += block["data"]
+        if zlib.crc32(data, zlib.crc32(packed)) != block["crc"]:
+            yield None
+            continue
+        rows = block["rows"]
+        raw = zstandard.ZstdDecompressor().decompress(packed, max_output_size=32 * rows + 64)
+        columns: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+        position = 0
+        for name, dtype in _COLUMNS:
+            columns[name] = np.frombuffer(raw, dtype, rows, position)
+            position += columns[name].nbytes
+        yield StoredBlock(
+            block["cluster"], block["host"], block["timestep"], block["slots"], block["window"],
+            header["metrics"], header["components"], columns, data,
+        )  # fmt: skip

@@ -1,0 +1,154 @@
+"""What the store takes from `config.json`: the sections `metric-store`, `metrics` and `nats`.
+
+The `config` room validates the whole document; here its sections become values. Durations are in the
+document's notation (`48h`, `1h30m`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clustercockpit.errors import ConfigurationError
+
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+# A crash replays what came since the last checkpoint: a longer interval than this buys nothing.
+LONGEST_CHECKPOINT_INTERVAL = 900.0
+CHECKPOINT_DIRECTORY = "./var/checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    subject: str
+    cluster: str = ""  # for lines without a cluster tag
+
+
+@dataclass(frozen=True, slots=True)
+class NatsConnection:
+    address: str = ""
+    username: str = ""
+    password: str = ""
+    credentials: str = ""  # path of a creds file
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfiguration:
+    """Times in seconds, sizes in bytes."""
+
+    retention: int = 48 * 3600
+    memory_cap: int = 0  # 0: only what the process may use
+    checkpoint_interval: float = LONGEST_CHECKPOINT_INTERVAL
+    checkpoint_directory: str = CHECKPOINT_DIRECTORY
+    cleanup_mode: str = "delete"
+    cleanup_directory: str = ""
+    subscriptions: tuple[Subscription, ...] = ()
+    nats: NatsConnection = NatsConnection()
+    metrics: Mapping[str, object] | None = None
+    minimum_points: int = 0
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> StoreConfiguration:
+        """The sections of a configuration document. ConfigurationError names the key."""
+        section = _section(document, "metric-store")
+        checkpoints = _section(section, "checkpoints", "metric-store.")
+        cleanup = _section(section, "cleanup", "metric-store.")
+        nats = _section(document, "nats")
+        main = _section(document, "main")
+        retention = seconds(section.get("retention-in-memory", "48h"), "metric-store.retention-in-memory")
+        cap = section.get("memory-cap", 0)
+        if isinstance(cap, bool) or not isinstance(cap, int | float) or cap < 0:
+            raise ConfigurationError("metric-store.memory-cap must be a number of GB, 0 for none")
+        interval = seconds(
+            section.get("checkpoint-interval") or checkpoints.get("interval") or "15m",
+            "metric-store.checkpoint-interval",
+        )
+        mode = cleanup.get("mode", "delete")
+        if mode not in ("delete", "archive"):
+            raise ConfigurationError("metric-store.cleanup.mode must be delete or archive")
+        directory = str(cleanup.get("directory", ""))
+        if mode == "archive" and not directory:
+            raise ConfigurationError("metric-store.cleanup.directory is needed for the mode archive")
+        subscriptions = section.get("nats-subscriptions") or []
+        if not isinstance(subscriptions, list):
+            raise ConfigurationError("metric-store.nats-subscriptions must be a list")
+        resampling = _section(main, "resampling", "main.")
+        return cls(
+            retention=int(retention) if retention > 0 else 10 * 366 * 86400,
+            memory_cap=int(cap * 1_000_000_000),
+            checkpoint_interval=min(interval, LONGEST_CHECKPOINT_INTERVAL) if interval > 0 else 900.0,
+            checkpoint_directory=str(checkpoints.get("directory") or CHECKPOINT_DIRECTORY),
+            cleanup_mode=mode,
+            cleanup_directory=directory,
+            subscriptions=tuple(_subscription(item, i) for i, item in enumerate(subscriptions)),
+            nats=NatsConnection(
+                str(nats.get("address", "")),
+                str(nats.get("username", "")),
+                str(nats.get("password", "")),
+                str(nats.get("creds-file-path", "")),
+            ),
+            metrics=_section(document, "metrics") or None,
+            minimum_points=int(resampling.get("minimum-points") or resampling.get("minimumPoints") or 0),
+        )
+
+    @classmethod
+    def read(cls, path: str) -> StoreConfiguration:
+        """The configuration file's sections; without a file the defaults."""
+        if not path:
+            return cls()
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise ConfigurationError(f"configuration file {path} does not exist") from None
+        try:
+            document = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise ConfigurationError(f"configuration file {path} is not JSON: {error}") from None
+        if not isinstance(document, dict):
+            raise ConfigurationError(f"configuration file {path} must hold a JSON object")
+        return cls.from_document(document)
+
+
+def seconds(text: object, key: str) -> float:
+    """A duration such as `1h30m` in seconds. ConfigurationError names the key."""
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{key} must be a duration such as 48h")
+    rest = text.strip().removeprefix("+")
+    sign = -1.0 if rest.startswith("-") else 1.0
+    rest = rest.removeprefix("-")
+    if rest == "0":
+        return 0.0
+    total, position = 0.0, 0
+    for part in _PART.finditer(rest):
+        if part.start() != position:
+            break
+        total += float(part[1]) * _SECONDS[part[2]]
+        position = part.end()
+    if not rest or position != len(rest):
+        raise ConfigurationError(f"{key}: {text!r} is no duration such as 48h or 1h30m")
+    return sign * total
+
+
+def _section(document: Mapping[str, Any], key: str, prefix: str = "") -> Mapping[str, Any]:
+    value = document.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{prefix}{key} must be an object")
+    return value
+
+
+def _subscription(item: object, index: int) -> Subscription:
+    where = f"metric-store.nats-subscriptions[{index}]"
+    if (
+        not isinstance(item, dict)
+        or not isinstance(item.get("subscribe-to"), str)
+        or not item["subscribe-to"]
+    ):
+        raise ConfigurationError(f"{where}.subscribe-to must be a subject")
+    return Subscription(item["subscribe-to"], str(item.get("cluster-tag") or ""))

@@ -1,0 +1,103 @@
+"""From settings and configuration to a service: the container's composition root."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cc_metric_store.catalog import MetricCatalog, StaticCatalog, from_clusters, from_section
+from cc_metric_store.configuration import StoreConfiguration
+from cc_metric_store.service import Address, Service
+from cc_metric_store.tokens import TokenGate
+from clustercockpit.errors import ConfigurationError
+from clustercockpit.settings import Settings
+from clustercockpit.site import Site
+
+if TYPE_CHECKING:
+    from clustercockpit.clusters.ports import ClusterCatalog
+    from clustercockpit.storage.objects import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+
+def build(
+    settings: Settings, config: str, address: str, *, authenticate: bool
+) -> tuple[Address, Callable[[], Service]]:
+    """Where to listen, and how to make the service once an event loop runs. ConfigurationError says what is
+    missing or wrong."""
+    configuration = StoreConfiguration.read(config or settings.config_file)
+    site = Site(settings)
+    gate = _gate(settings, authenticate)
+    catalog = _catalog(site, configuration)
+    objects = _objects(site, configuration)
+    place = _address(address or settings.metric_store_address)
+
+    def make() -> Service:
+        return Service(configuration, catalog, objects, gate, partition=settings.metric_store_partition)
+
+    return place, make
+
+
+def _address(text: str) -> Address:
+    host, separator, port = text.rpartition(":")
+    if not separator or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigurationError(f"CC_METRIC_STORE_ADDRESS must be host:port, got {text!r}")
+    return Address(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 (":8082" means every interface)
+
+
+def _gate(settings: Settings, authenticate: bool) -> TokenGate:
+    if not authenticate:
+        logger.warning("authentication is off: everybody who reaches the port may read and write")
+        return TokenGate(None)
+    if not settings.jwt_public_key:
+        raise ConfigurationError(
+            "JWT_PUBLIC_KEY is not set: tokens cannot be checked. Set it, or start with "
+            "--without-authentication"
+        )
+    from clustercockpit.access.keys import public_key
+    from clustercockpit.access.tokens import TokenVerifier
+
+    return TokenGate(TokenVerifier(public_key("JWT_PUBLIC_KEY", settings.jwt_public_key)))
+
+
+def _objects(site: Site, configuration: StoreConfiguration) -> ObjectStore:
+    if site.settings.data_bucket:
+        if "/" in site.settings.data_bucket:
+            Path(site.settings.data_bucket).mkdir(parents=True, exist_ok=True)
+        return site.data_objects
+    from clustercockpit.storage.directory import DirectoryObjectStore
+
+    directory = Path(configuration.checkpoint_directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    return DirectoryObjectStore(directory)
+
+
+def _catalog(site: Site, configuration: StoreConfiguration) -> Callable[[], MetricCatalog]:
+    """Asked once a minute: the metrics of all cluster documents, or those of the configuration file."""
+    if configuration.metrics is not None:
+        fixed = from_section(configuration.metrics)
+        return lambda: fixed
+    if not site.settings.archive_bucket:
+        raise ConfigurationError(
+            "no metrics are known: set CC_ARCHIVE_BUCKET to the job archive with the cluster documents, or "
+            "put a section `metrics` into the configuration file"
+        )
+    return _DocumentMetrics(site)
+
+
+class _DocumentMetrics:
+    """Keeps the same catalog object while the documents stay the same."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._of: tuple[object, ...] = ()
+        self._current: StaticCatalog = StaticCatalog({})
+
+    def __call__(self) -> MetricCatalog:
+        source: ClusterCatalog = self._site.clusters
+        clusters = tuple(source.clusters())
+        if clusters != self._of or not self._of:
+            self._current, self._of = from_clusters(clusters), clusters
+        return self._current

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.index.engine import Engine
     from clustercockpit.index.ports import IndexHeads
-    from clustercockpit.jobs.ports import ArchiveQueue
+    from clustercockpit.jobs.ports import ArchiveQueue, JobStore
     from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.dynamodb.users import DynamoUsers
     from clustercockpit.storage.objects import ObjectStore
+    from clustercockpit.tags.ports import TagStore
     from clustercockpit.users.accounts import Accounts
     from clustercockpit.users.ui_settings import UiSettings
 
@@ -95,6 +96,24 @@ class Site:
         from clustercockpit.clusters.objects import ObjectClusterDocuments
 
         return DocumentCatalog(ObjectClusterDocuments(self.archive_objects))
+
+    @cached_property
+    def tags(self) -> TagStore:
+        from clustercockpit.storage.dynamodb.tags import DynamoTagStore
+
+        return DynamoTagStore(self.table)
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        """The truth about jobs."""
+        from clustercockpit.storage.dynamodb.jobs import DynamoJobStore
+
+        return DynamoJobStore(
+            self.table,
+            tags=self.tags.by_ids,
+            clusters=lambda: [cluster.name for cluster in self.clusters.clusters()],
+            change_shards=self.settings.change_shards,
+        )
 
     # Access
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from clustercockpit.jobs.model import Job, JobState, MonitoringStatus
+from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Tag
 
 
 class JobStore(Protocol):
@@ -56,7 +56,18 @@ class JobStore(Protocol):
         """Record the outcome of archiving. A job already archived stays as it is."""
         ...
 
-    def delete(self, id: int) -> None: ...
+    def delete(self, id: int) -> None:
+        """Remove the job with everything that hangs on it. Deleting what is not there is no error."""
+        ...
+
+    def edit_metadata(self, id: int, key: str, value: str) -> Job:
+        """Set one key; the job comes back with its metadata. NotFoundError."""
+        ...
+
+    def change_tags(self, id: int, *, add: Sequence[Tag] = (), remove: Sequence[Tag] = ()) -> Job:
+        """Attach and detach tags that exist (`Tag.id` given); what is so already is no error.
+        NotFoundError for the job."""
+        ...
 
     def running(self, cluster: str) -> Iterable[Job]:
         """Running jobs of a cluster with resources, eventually consistent: a work list."""

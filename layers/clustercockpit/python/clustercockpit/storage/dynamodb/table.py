@@ -12,13 +12,16 @@ to try again is decided here, where a lost answer can be told from a refusal.
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 
 from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
-from pynamodb.connection import Connection
+from pynamodb.connection import Connection, TableConnection
 from pynamodb.exceptions import TransactWriteError
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
@@ -30,6 +33,8 @@ from clustercockpit.settings import Settings
 TRANSACTION_BUDGET_SECONDS: Final = 10.0
 """A transaction is tried again at most so long after it was begun (ruling 2)."""
 CONFLICT_ATTEMPTS: Final = 4
+CLOCK_TOLERANCE_SECONDS: Final = 5.0
+_log = logging.getLogger(__name__)
 
 
 class LifecycleIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
@@ -110,10 +115,14 @@ TTL_ATTRIBUTE: Final = "ttl"
 class Table:
     """The table of one installation."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self._clock = clock
         self._models: dict[type[TableItem], type[TableItem]] = {}
+        self._reads: TableConnection | None = None
         self._transactions: Connection | None = None
+        self._clock_offset: float | None = None
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -123,6 +132,12 @@ class Table:
         """The item class bound to this table; use it for every operation and for building items."""
         bound = self._models.get(item)
         if bound is None:
+            bound = self._bind(item)
+            self._models[item] = bound
+        return cast("type[Item]", bound)
+
+    def _bind(self, item: type[Item]) -> type[TableItem]:
+        with self._lock:
             meta = type(
                 "Meta",
                 (),
@@ -138,14 +153,17 @@ class Table:
             # The class is made by calling its own metaclass, which sets PynamoDB's machinery up
             make_class = cast("Callable[..., type[TableItem]]", type(item))
             bound = make_class(item.__name__, (item,), {"Meta": meta, "__module__": item.__module__})
-            self._models[item] = bound
-        return cast("type[Item]", bound)
+            # One client for all classes: each would otherwise make its own, for a tenth of a second
+            if self._reads is None:
+                self._reads = bound._get_connection()
+            bound._connection = self._reads
+            return bound
 
     @property
     def transaction_connection(self) -> Connection:
         """Without SDK retries: a transaction that timed out may have happened."""
         if self._transactions is None:
-            self._transactions = Connection(
+            connection = Connection(
                 region=self._settings.aws_region,
                 host=self._settings.aws_endpoint_url or None,
                 connect_timeout_seconds=1,
@@ -153,7 +171,30 @@ class Table:
                 max_retry_attempts=0,
                 max_pool_connections=16,
             )
+            if self._reads is not None:
+                # The session holds the parsed description of the service
+                connection._local.session = self._reads.connection.session
+            events = connection.client.meta.events
+            events.register("after-call.dynamodb.TransactWriteItems", self._observe_clock)
+            events.register("after-call.dynamodb.GetItem", self._observe_clock)
+            self._transactions = connection
         return self._transactions
+
+    def _observe_clock(self, http_response: Any, **_: Any) -> None:
+        date = http_response.headers.get("date")
+        if date:
+            # Stamped in whole seconds: its middle is the best guess
+            self._clock_offset = self._clock() - parsedate_to_datetime(date).timestamp() - 0.5
+
+    def _check_clock(self) -> None:
+        """A change put into the bucket of a wrong minute would never reach the index (ruling 2)."""
+        if self._clock_offset is not None and abs(self._clock_offset) > CLOCK_TOLERANCE_SECONDS:
+            # Perhaps it was set right since: any answer tells the time
+            client = cast("Any", self.transaction_connection.client)
+            client.get_item(TableName=self.name, Key={"pk": {"S": "SYS"}, "sk": {"S": "CLOCK"}})
+            if abs(self._clock_offset) > CLOCK_TOLERANCE_SECONDS:
+                _log.error("clock is %.1f s off the table's; writes are refused", self._clock_offset)
+                raise UnavailableError("the clock of this server is wrong; writes are refused")
 
     def transact(self, build: Callable[[TransactWrite], None]) -> None:
         """Run one write transaction; `build` fills it and is called anew for each attempt.
@@ -163,6 +204,7 @@ class Table:
         UnavailableError when the outcome is unknown or the table does not answer: the caller must then
         read what became of it.
         """
+        self._check_clock()
         begun = time.monotonic()
         attempt = 1
         while True:
@@ -175,7 +217,8 @@ class Table:
                 if "ConditionalCheckFailed" in codes:
                     raise
                 if not codes:
-                    if error.cause_response_code == "ValidationException":
+                    response = getattr(error.cause, "response", None) or {}
+                    if response.get("Error", {}).get("Code") == "ValidationException":
                         raise  # ours to mend, not a matter of trying again
                     raise UnavailableError("the job database did not answer; try again") from error
                 retryable = all(code in {"None", "TransactionConflict", "ThrottlingError"} for code in codes)

@@ -106,8 +106,8 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Start, wait until ready, and watch from now on."""
-        program.start()
         self.programs.append(program)
+        program.start()
         program.wait_ready(lambda: not self.stopping)
 
     def watch(self, on_death: Callable[[Program, int], None] | None = None, pause: float = 0.2) -> None:

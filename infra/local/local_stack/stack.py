@@ -1,0 +1,175 @@
+"""Brings the stack up in order, keeps it up, takes it down."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+from clustercockpit.settings import Settings
+from clustercockpit.site import Site
+from local_stack import demo, programs
+from local_stack.configuration import write_configuration
+from local_stack.console import LocalStackError, say
+from local_stack.deployment import client, deploy
+from local_stack.emulator import CREDENTIALS, Emulator
+from local_stack.keys import local_keys
+from local_stack.options import Options
+from local_stack.supervision import Program, Supervisor, describe
+
+AUTH_SECRET = "clustercockpit/auth"  # noqa: S105
+ARCHIVE_BUCKET, DATA_BUCKET = "clustercockpit-archive", "clustercockpit-data"
+
+
+class EmulatorLostError(Exception):
+    """The AWS emulator died: what it had in memory is gone."""
+
+
+@dataclass
+class LocalStack:
+    options: Options
+    supervisor: Supervisor = field(default_factory=Supervisor)
+
+    def __post_init__(self) -> None:
+        self.options.var.mkdir(parents=True, exist_ok=True)
+        self.emulator = Emulator(self.options)
+
+    def run(self) -> None:
+        """Until asked to stop. Comes up again by itself when the emulator is lost."""
+        while True:
+            try:
+                self._bring_up()
+                self.supervisor.watch(self._died)
+            except EmulatorLostError:
+                self._take_down()
+                self.supervisor = Supervisor()
+                continue
+            return
+
+    def _bring_up(self) -> None:
+        options = self.options
+        keys = local_keys(options.var / ".env")
+        write_configuration(options)
+        rebuild = self._check_last_end()
+        say("starting the AWS emulator ...")
+        self.supervisor.start(self.emulator.program())
+        self.emulator.started()
+        say("deploying template.yaml to it ...")
+        outputs = deploy(self.emulator, self._parameters(keys))
+        environment = programs.environment(options, CREDENTIALS, keys, outputs)
+        # This process reads and writes the site's data too: users, clusters, archived jobs
+        os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": options.aws_url})
+        site = Site(Settings.from_environment(environment))
+        demo.add_users(site)
+        if options.archive is None:
+            demo.install_clusters(site)
+        for name, module, make in (
+            ("NATS", "", programs.nats),
+            ("the metric store", "cc_metric_store", programs.metric_store),
+            ("the NATS subscriber", "cc_job_events", programs.job_events),
+        ):
+            if module and not programs.installed(module):
+                say(f"{name} is not in this tree, going on without it")
+                continue
+            say(f"starting {name} ...")
+            self.supervisor.start(make(options, environment))
+        if rebuild:
+            self._rebuild(site)
+        if options.archive is not None:
+            self._load_archive(site)
+        say("starting the web server ...")
+        self.supervisor.start(programs.web(options, environment))
+        self._write_local_json(site)
+        if options.demo and options.archive is None:
+            say("starting the simulator: it fills in the last two hours, then goes on live ...")
+            self.supervisor.start(programs.simulator(options, environment))
+        self._welcome()
+
+    def _check_last_end(self) -> bool:
+        """True where finished jobs must be brought back from the archive."""
+        emulator = self.emulator
+        if not emulator.ended_uncleanly:
+            return False
+        say(
+            "the AWS emulator did not end cleanly last time: what it held in memory (table, queue, running "
+            "jobs) is lost. It is deployed afresh, and finished jobs are rebuilt from the archive."
+        )
+        emulator.forget_all_but_objects()
+        return emulator.has_objects
+
+    def _parameters(self, keys: dict[str, str]) -> dict[str, str]:
+        secrets = client(self.emulator, "secretsmanager")
+        text = json.dumps(keys)
+        try:
+            arn = secrets.describe_secret(SecretId=AUTH_SECRET)["ARN"]
+            secrets.put_secret_value(SecretId=AUTH_SECRET, SecretString=text)
+        except secrets.exceptions.ResourceNotFoundException:
+            arn = secrets.create_secret(Name=AUTH_SECRET, SecretString=text)["ARN"]
+        return {
+            "ArchiveBucketName": ARCHIVE_BUCKET,
+            "DataBucketName": DATA_BUCKET,
+            "AuthSecretArn": arn,
+            # The container's processes run beside the emulator
+            "ContainerService": "false",
+            "MetricStoreUrl": self.options.metric_store_url,
+            "NodeIngest": "none",
+            "ArchiveDelaySeconds": "5",
+        }
+
+    def _rebuild(self, site: Site) -> None:
+        raise NotImplementedError
+
+    def _load_archive(self, site: Site) -> None:
+        raise NotImplementedError
+
+    def _write_local_json(self, site: Site) -> None:
+        options = self.options
+        content = {
+            "url": options.url,
+            "metric_store_url": options.metric_store_url,
+            "nats_url": options.nats_url,
+            "aws_endpoint_url": options.aws_url,
+            "api_token": demo.api_token(site),
+            "clusters": sorted(site.archive.cluster_names()),
+            "users": demo.users_for_scripts(),
+        }
+        fresh = options.local_json.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file, indent=2)
+        fresh.replace(options.local_json)
+
+    def _welcome(self) -> None:
+        names = ", ".join(user.username for user in demo.USERS if user.roles != ("api",))
+        print(
+            f"\n  ClusterCockpit:  {self.options.url}"
+            f"\n  log in as:       admin / {demo.PASSWORD}   (others: {names}; the same password)"
+            f"\n  for scripts:     {self.options.local_json}"
+            f"\n  logs:            {self.options.logs}"
+            "\n  stop:            Ctrl-C; everything is kept for the next start\n",
+            flush=True,
+        )
+
+    def _died(self, program: Program, status: int) -> None:
+        say(f"{program.name} {describe(status)}. It stands for AWS: bringing everything up again.")
+        raise EmulatorLostError
+
+    def _take_down(self) -> None:
+        """Last started first, so that nothing loses what it talks to; the emulator saves its state last."""
+        supervisor = self.supervisor
+        supervisor.stopping = True
+        while supervisor.programs:
+            program = supervisor.programs.pop()
+            status = program.stop()
+            if program.name == "the AWS emulator":
+                self.emulator.stopped(status)
+                if status not in (0, None):
+                    say(f"the AWS emulator {describe(status)}: the next start rebuilds from the archive")
+
+    def stop(self) -> None:
+        say("stopping ...")
+        self._take_down()
+        say("stopped, everything is kept")
+
+
+__all__ = ["LocalStack", "LocalStackError"]

@@ -169,7 +169,7 @@ def ui():
     modules = web / "node_modules"
     installed, built = modules / ".installed", modules / ".built"
     lock_mark = digest(lock)
-    build_mark = digest(*[part for source in sources for part in (source.relative_to(web), source)])
+    build_mark = digest(*[part for source in sources for part in (str(source.relative_to(web)), source)])
     if current(built, build_mark) and (web / "dist" / "index.html").is_file():
         return
     environ = dict(os.environ, PATH=node_path(), CI="1")

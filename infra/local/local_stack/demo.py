@@ -8,7 +8,7 @@ from clustercockpit.access.model import Role, User
 from clustercockpit.errors import ConflictError, NotFoundError
 from clustercockpit.site import Site
 
-PASSWORD = "demo"  # noqa: S105
+PASSWORD = "demodemo"  # noqa: S105
 
 
 @dataclass(frozen=True)

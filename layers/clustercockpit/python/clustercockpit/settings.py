@@ -32,7 +32,8 @@ class Settings:
     config_file: str = ""
     # The built browser application
     web_root: str = ""
-    # Secrets, in the seed's names
+    # Secrets, in the seed's names. On AWS a function is told only where they lie (see storage.secrets).
+    auth_secret_arn: str = ""
     jwt_public_key: str = field(default="", repr=False)
     jwt_private_key: str = field(default="", repr=False)
     session_key: str = field(default="", repr=False)
@@ -77,6 +78,7 @@ class Settings:
             metric_store_partition=env.get("CC_METRIC_STORE_PARTITION") or cls.metric_store_partition,
             config_file=env.get("CC_CONFIG_FILE", ""),
             web_root=env.get("CC_WEB_ROOT", ""),
+            auth_secret_arn=env.get("CC_AUTH_SECRET_ARN", ""),
             jwt_public_key=env.get("JWT_PUBLIC_KEY", ""),
             jwt_private_key=env.get("JWT_PRIVATE_KEY", ""),
             session_key=env.get("SESSION_KEY", ""),

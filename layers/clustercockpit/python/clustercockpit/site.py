@@ -42,7 +42,12 @@ class Site:
 
     @cached_property
     def settings(self) -> Settings:
-        return self._given_settings or Settings.from_environment()
+        settings = self._given_settings or Settings.from_environment()
+        if settings.auth_secret_arn and not settings.jwt_public_key:
+            from clustercockpit.storage.secrets import with_secrets
+
+            return with_secrets(settings)
+        return settings
 
     @cached_property
     def table(self) -> Table:

@@ -22,6 +22,7 @@ def sample_frame() -> Frame:
         start=0,
         end=600,
         next=540,
+        resolution=120,
         metrics=[
             FrameMetric(
                 name="flops_any",
@@ -61,7 +62,8 @@ def sample_frame() -> Frame:
 
 def test_everything_comes_back() -> None:
     decoded = frame.decode(frame.encode(sample_frame()))
-    assert (decoded.now, decoded.start, decoded.end, decoded.next) == (10.5, 0, 600, 540)
+    assert (decoded.now, decoded.start, decoded.end) == (10.5, 0, 600)
+    assert (decoded.next, decoded.resolution) == (540, 120)
     assert decoded.errors == ["mem_bw: nothing"]
     metric = decoded.metrics[0]
     assert (metric.name, metric.scope, metric.unit, metric.native_timestep) == (

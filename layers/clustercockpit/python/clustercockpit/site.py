@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from clustercockpit.index.engine import Engine
     from clustercockpit.index.ports import IndexHeads
     from clustercockpit.jobs.ports import ArchiveQueue, JobStore
+    from clustercockpit.metrics.loader import MetricLoader
+    from clustercockpit.metrics.ports import SeriesStore
     from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.dynamodb.users import DynamoUsers
@@ -255,3 +257,21 @@ class Site:
         from clustercockpit.storage.dynamodb.index_head import DynamoDBIndexHeads
 
         return DynamoDBIndexHeads(self.table)
+
+    @cached_property
+    def metrics(self) -> MetricLoader:
+        """Series of any job, live or archived."""
+        from clustercockpit.metrics.archived import ArchivedSource
+        from clustercockpit.metrics.live import LiveSource
+        from clustercockpit.metrics.loader import MetricLoader
+
+        return MetricLoader(
+            LiveSource(lambda _cluster, _sub_cluster: self.metric_store, self.clusters),
+            ArchivedSource(self.archive, self.clusters),
+        )
+
+    @cached_property
+    def metric_store(self) -> SeriesStore:
+        from clustercockpit.metrics.store_client import MetricStoreClient
+
+        return MetricStoreClient(self.settings.metric_store_url, lambda: self.service_token())

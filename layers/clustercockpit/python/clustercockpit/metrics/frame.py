@@ -80,7 +80,8 @@ class FrameMetric:
 @dataclass(slots=True)
 class Frame:
     """`start` and `end` are the window answered for (`from` and `to` on the wire), `now` the clock of the
-    answering process, all Unix seconds. `next`: what to hand back as `since` to get only what is new."""
+    answering process, all Unix seconds. `next`: what to hand back as `since` to get only what is new;
+    `resolution`: with it, to stay on the same time grids."""
 
     now: float
     start: float
@@ -88,6 +89,7 @@ class Frame:
     metrics: list[FrameMetric] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     next: float | None = None
+    resolution: float | None = None  # width of a bucket that was asked for, in seconds; 0: as measured
 
 
 def encode(frame: Frame) -> bytes:
@@ -96,6 +98,8 @@ def encode(frame: Frame) -> bytes:
     header: dict[str, Any] = {"now": frame.now, "from": frame.start, "to": frame.end}
     if frame.next is not None:
         header["next"] = frame.next
+    if frame.resolution is not None:
+        header["resolution"] = frame.resolution
     header["metrics"] = [_metric_header(metric, area) for metric in frame.metrics]
     header["errors"] = frame.errors
     text = orjson.dumps(header)
@@ -196,12 +200,13 @@ class _Reader:
 
     def frame(self, header: object) -> Frame:
         members = _object(header, "header")
-        after = members.get("next")
+        after, resolution = members.get("next"), members.get("resolution")
         return Frame(
             now=_number(members, "now", "header"),
             start=_number(members, "from", "header"),
             end=_number(members, "to", "header"),
             next=None if after is None else _number(members, "next", "header"),
+            resolution=None if resolution is None else _number(members, "resolution", "header"),
             metrics=[
                 self._metric(item, f"metrics[{index}]")
                 for index, item in enumerate(_list(members, "metrics", "header"))

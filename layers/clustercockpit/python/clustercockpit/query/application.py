@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clustercockpit.http.application import application
+from clustercockpit.metrics.http import series_router
 from clustercockpit.query.pages import pages_router
 
 if TYPE_CHECKING:
@@ -15,4 +16,4 @@ if TYPE_CHECKING:
 
 def create_query(site: Site) -> FastAPI:
     """The application that answers questions. What it stands on is opened at first use."""
-    return application(site, [pages_router(site)], title="ClusterCockpit query")
+    return application(site, [series_router(site), pages_router(site)], title="ClusterCockpit query")

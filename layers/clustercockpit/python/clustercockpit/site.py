@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from clustercockpit.access.tokens import ServiceToken, TokenSigner
     from clustercockpit.archive.job_archive import ObjectJobArchive
     from clustercockpit.clusters.catalog import DocumentCatalog
+    from clustercockpit.config.configuration import Configuration
+    from clustercockpit.config.source import ConfigurationSource
     from clustercockpit.index.engine import Engine
     from clustercockpit.index.ports import IndexHeads
     from clustercockpit.jobs.ports import ArchiveQueue, JobStore
@@ -124,9 +126,24 @@ class Site:
 
     # Access
 
+    @cached_property
+    def configuration_source(self) -> ConfigurationSource:
+        """The documents of the configuration, looked at again every 60 s."""
+        from clustercockpit.config.source import ConfigurationSource, place_of
+
+        data = (lambda: self.data_objects) if self.settings.data_bucket else None
+        place = place_of(self.settings.config_file, data)
+        return ConfigurationSource(place, required=bool(self.settings.config_file))
+
+    @property
+    def configuration(self) -> Configuration:
+        """What holds now: ask again rather than keeping it. ConfigurationError if no document is good."""
+        return self.configuration_source.current()
+
     @property
     def access_policy(self) -> AccessPolicy:
-        return AccessPolicy()
+        # Asked on the event loop: whoever serves requests refreshes the source in a thread.
+        return self.configuration_source.known().access_policy
 
     @cached_property
     def users(self) -> DynamoUsers:
@@ -151,7 +168,6 @@ class Site:
 
     @cached_property
     def ui_settings(self) -> UiSettings:
-        from clustercockpit.config.ui import ui_defaults
         from clustercockpit.users.ui_settings import UiSettings
 
         def known(cluster: str, sub_cluster: str | None) -> bool:
@@ -160,7 +176,7 @@ class Site:
                 sub_cluster is None or any(sub.name == sub_cluster for sub in found.sub_clusters)
             )
 
-        return UiSettings(self.users, lambda: ui_defaults({}), known)
+        return UiSettings(self.users, lambda: self.configuration.ui, known)
 
     @cached_property
     def login(self) -> Login:

@@ -189,6 +189,9 @@ class Door:
         if not isinstance(rule, Rule):
             await not_found_answer(scope["path"])(scope, receive, send)
             return
+        source = self.site.configuration_source
+        if source.due:
+            await run_in_threadpool(source.current)
         authentication = self.site.authentication
         scope[AUTHENTICATION_KEY] = authentication
         if not rule.public:

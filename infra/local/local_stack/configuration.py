@@ -31,10 +31,12 @@ def _first_document() -> dict[str, Any]:
             "api-subjects": {"subject-job-event": JOB_SUBJECT, "subject-node-state": NODE_SUBJECT},
             "resampling": {"minimum-points": 600, "trigger": 300, "resolutions": [240, 60]},
         },
+        "auth": {"jwts": {"max-age": "2000h"}},
         "nats": {"address": ""},
         "metric-store": {
-            "checkpoints": {"interval": "5m"},
+            "checkpoint-interval": "5m",
             "retention-in-memory": "48h",
+            "memory-cap": 8,
             "nats-subscriptions": [{"subscribe-to": METRIC_SUBJECT}],
         },
     }

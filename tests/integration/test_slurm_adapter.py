@@ -1,0 +1,191 @@
+"""A Slurm adapter as sites run it, against the hub: every request it makes, every status it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from moto import mock_aws
+from tests.clients.slurm_adapter import (
+    AdapterEndsError,
+    SlurmAdapter,
+    SlurmJob,
+    SynchronisationError,
+)
+from tests.identities import bearer, settings_with_keys
+from tests.loopback import serving
+from tests.store_process import install_demo_clusters
+
+from clustercockpit.jobs.model import Job, Resource
+from clustercockpit.server import create_app
+from clustercockpit.site import Site
+from clustercockpit.storage import aws
+from clustercockpit.storage.dynamodb.table import Table
+
+pytest.importorskip("clustercockpit.api.application", reason="the api application is not there yet")
+
+NOW = int(time.time())
+TOKEN = bearer("api")["Authorization"].removeprefix("Bearer ")
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    install_demo_clusters(tmp_path / "archive")
+    (tmp_path / "data").mkdir()
+    with mock_aws():
+        settings = settings_with_keys(
+            table_name="cc-adapter",
+            archive_bucket=f"{tmp_path}/archive",
+            data_bucket=f"{tmp_path}/data",
+            archive_queue_url="https://sqs.eu-central-1.amazonaws.com/123456789012/archive",
+        )
+        aws.client(settings, "sqs").create_queue(QueueName="archive")
+        Table(settings).create()
+        yield Site(settings)
+
+
+@pytest.fixture
+def adapter(site: Site) -> Iterator[SlurmAdapter]:
+    with serving(create_app(site)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield SlurmAdapter(client, TOKEN, "kestrel")
+
+
+def _job(job_id: int, **more: Any) -> SlurmJob:
+    values: dict[str, Any] = {
+        "cluster": "kestrel", "user": "ada", "project": "p101", "start_time": NOW - 600,
+        "hosts": ["kst001", "kst002"], "partition": "standard", "walltime": 3600, "num_hwthreads": 144,
+        "name": "<b>it's & \"fine\"</b>", "script": "#!/bin/bash\nsrun ./a.out < in > out && echo ä\n",
+        "submit_time": NOW - 900,
+    }  # fmt: skip
+    return SlurmJob(job_id, **(values | more))
+
+
+def _listed(adapter: SlurmAdapter, query: str) -> list[dict[str, Any]]:
+    answer = adapter.client.get("/api/jobs/?" + query, headers=bearer("api"))
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["jobs"])
+
+
+def test_a_days_work(adapter: SlurmAdapter) -> None:
+    assert adapter.first_call() == []
+    whole = _job(7001)
+    part = _job(7002, cluster="heron", hosts=["hrn04"], partition="gpu-shared", shared="multi_user",
+                num_hwthreads=16, hwthreads=list(range(16)), accelerators=["00000000:0E:00.0"],
+                array_job_id=7000)  # fmt: skip
+    assert adapter.synchronise([whole, part]) == [201, 201]
+    assert len(adapter.published) == 2
+
+    # It comes up again: what runs is known, and told once more it is no error.
+    running = {j["jobId"]: j for j in adapter.first_call()}
+    assert {(j["cluster"], j["jobState"]) for j in running.values()} == {
+        ("kestrel", "running"), ("heron", "running"),
+    }  # fmt: skip
+    assert all(j["id"] > 0 for j in running.values())
+    assert adapter.synchronise([whole, part]) == [422, 422]
+
+    whole.state, whole.end_time = "NODE_FAIL", NOW - 10
+    part.state, part.end_time = "TIMEOUT", NOW - 5
+    assert [adapter.stop(whole), adapter.stop(part)] == [200, 200]
+    assert [adapter.stop(whole), adapter.stop(part)] == [422, 422]
+    assert adapter.first_call() == []
+
+    (stopped,) = _listed(adapter, "cluster=kestrel&with-metadata=true")
+    assert (stopped["jobState"], stopped["duration"]) == ("failed", 590)
+    assert stopped["metaData"]["jobName"] == whole.name
+    assert stopped["metaData"]["jobScript"] == whole.script
+    assert [r["hostname"] for r in stopped["resources"]] == ["kst001", "kst002"]
+    (shared,) = _listed(adapter, "cluster=heron")
+    assert shared["resources"][0]["accelerators"] == ["00000000:0E:00.0"]
+    assert (shared["arrayJobId"], shared["numAcc"], shared["shared"]) == (7000, 1, "multi_user")
+
+
+def test_a_job_id_may_come_back_after_a_day_and_the_newest_is_stopped(adapter: SlurmAdapter) -> None:
+    old = _job(7001, start_time=NOW - 3 * 86_400)
+    new = _job(7001, start_time=NOW - 600)
+    assert adapter.start(old) == 201
+    assert adapter.start(new) == 201
+    new.state, new.end_time = "COMPLETED", NOW
+    assert adapter.stop(new) == 200
+    assert [j["startTime"] for j in _listed(adapter, "state=running")] == [old.start_time]
+
+
+def test_an_odd_job_does_not_end_the_synchronisation(adapter: SlurmAdapter) -> None:
+    # A host nobody described, beside a known one, and names from everywhere (ruling 7).
+    odd = _job(7003, hosts=["kst001", "kst999"], user="übung", project="", name="\u0000\ud83d\ude00"[1:])
+    assert adapter.synchronise([odd, _job(7004, hosts=["kst003"])]) == [201, 201]
+
+
+def test_what_the_hub_cannot_know_is_an_error_the_adapter_retries(adapter: SlurmAdapter) -> None:
+    with pytest.raises(SynchronisationError, match="start_job 7005: 400"):
+        adapter.start(_job(7005, cluster="nowhere"))
+    gone = _job(7006, state="COMPLETED", end_time=NOW)
+    with pytest.raises(SynchronisationError, match="stop_job 7006: 404"):
+        adapter.stop(gone)
+    adapter.token = bearer("user")["Authorization"].removeprefix("Bearer ")
+    with pytest.raises(AdapterEndsError, match="401"):
+        adapter.first_call()
+
+
+def test_node_states_are_taken_whatever_the_words(adapter: SlurmAdapter) -> None:
+    adapter.node_states(
+        {"kst001": ["ALLOCATED"], "kst002": ["IDLE", "DRAIN"], "kst003": None, "kst004": ["DOWN", "IDLE"],
+         "login1": ["UNKNOWN"]}
+    )  # fmt: skip
+
+
+class _Collecting:
+    """Takes what a transaction would write, to be written in bulk."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+
+    def save(self, item: Any, **_: Any) -> None:
+        self.items.append(item)
+
+    def update(self, *_: Any, **__: Any) -> None:
+        return
+
+
+@pytest.mark.slow
+def test_the_first_call_holds_five_thousand_running_jobs(
+    site: Site, adapter: SlurmAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The emulated table copies itself for every transaction, so these jobs are written without.
+    collecting = _Collecting()
+    with monkeypatch.context() as bulk:
+        bulk.setattr(site.table, "transact", lambda build: build(collecting))
+        for number in range(5000):
+            hosts = tuple(Resource(f"kst{1 + (number + k) % 24:03d}") for k in range(1 + number % 8))
+            site.jobs.start(
+                Job(100_000 + number, "kestrel", f"user{number % 97}", NOW - 40_000 + number,
+                    sub_cluster="main", project="p101", partition="standard", walltime=86_400,
+                    num_nodes=len(hosts), num_hwthreads=72 * len(hosts), resources=hosts,
+                    meta_data={"jobName": f"job-{number}", "jobScript": "#!/bin/bash\n" + "x" * 2000})
+            )  # fmt: skip
+    by_class: dict[type[Any], list[Any]] = {}
+    for item in collecting.items:
+        by_class.setdefault(type(item), []).append(item)
+    for item_class, items in by_class.items():
+        with item_class.batch_write() as batch:
+            for item in items:
+                batch.save(item)
+
+    began = time.monotonic()
+    running = adapter.first_call()
+    took = time.monotonic() - began
+    assert {j["jobId"] for j in running} == set(range(100_000, 105_000))
+    # `with-metadata=false` is honoured: scripts of 2 kB each would break Lambda's 6 MB.
+    answer = adapter.client.get(
+        "/api/jobs/?state=running&items-per-page=9999999&page=1&with-metadata=false", headers=bearer("api")
+    )
+    assert "jobScript" not in answer.text
+    assert len(answer.content) < 4_500_000
+    assert took < 20, f"the adapter has no time-out, but API Gateway's is 30 s; it took {took:.1f} s"

@@ -158,8 +158,16 @@ def healthy(app: Application, at: Place) -> Activity:
     ending = at.times >= at.end - 8
     inside = since - prologue
     saving = ~starting & (inside % app.checkpoint_every >= app.checkpoint_every - app.checkpoint_for)
-    swing = np.abs(2 * ((inside % app.period) / app.period) - 1)
-    rate = 1 - app.depth * swing + 0.03 * noise.wander(at.key, at.times, 47)
+    swing = _iteration(app, inside / app.period)
+    faster = 0.5 - 0.5 * np.cos(2 * np.pi * inside / (0.37 * app.period))
+    rate = 1 - app.depth * (0.75 * swing + 0.25 * faster)
+    # The problem itself changes over time, for all ranks; each node adds a little of its own.
+    rate = rate * (
+        0.96 + 0.05 * noise.wander(at.key, at.times, 700) + 0.03 * noise.wander(at.key, at.times, 50)
+    )
+    own = noise.key(at.key, at.index)
+    skew = 0.97 + 0.03 * float(noise.uniform(own, np.zeros(1, np.int64))[0])
+    rate = rate * (skew + 0.012 * noise.normal(own, at.times))
     rate = np.where(starting, 0.06, np.where(saving, 0.12, np.where(ending, 0.3, rate)))
 
     per_thread = at.times[:, None] * 4096 + np.arange(at.threads) + at.index * 256
@@ -175,7 +183,7 @@ def healthy(app: Application, at: Place) -> Activity:
 
     ramp = np.clip(since / app.memory_ramp, 0.02, 1.0)
     node_wander = noise.wander(at.key ^ (0x10 + at.index), at.times, 300)
-    memory = app.memory * at.memory_limit * ramp * (1 + 0.01 * node_wander)
+    memory = app.memory * at.memory_limit * ramp * (1 + 0.02 * node_wander - 0.03 * swing)
     across = app.network * rate * share if at.nodes > 1 else np.full(n, 0.02)
     network_noise = 1 + 0.1 * noise.normal(at.key ^ (0x2000 + at.index), at.times)
     devices = at.devices
@@ -201,3 +209,14 @@ def healthy(app: Application, at: Place) -> Activity:
         acc_power=np.clip(app.acc_power * rate[:, None] + 0.02 * device_jitter, 0, 1) * ready,
         acc_processes=np.tile(ready, (1, devices)) * float(app.uses_accelerators),
     )
+
+
+def _iteration(app: Application, turns: Floats) -> Floats:
+    """How far a program is from full speed within one outer iteration, 0 to 1: programs differ in how."""
+    part = turns % 1
+    shape = noise.key("shape", app.title) % 3
+    if shape == 0:  # ever slower, then anew
+        return part**1.5
+    if shape == 1:  # two alternating parts, such as assembling and solving
+        return 1 / (1 + np.exp(-30 * (part - 0.62))) * np.clip((1 - part) * 20, 0, 1)
+    return 0.5 - 0.5 * np.cos(2 * np.pi * part)

@@ -107,6 +107,7 @@ class Node:
         shape, key = self.shape, self._key
         busy = np.clip(a.busy, 0, 1)
         jitter = noise.normal(key, t)
+        drift = noise.wander(key ^ 0x14, t, 80)
         per_thread = noise.uniform(key ^ 0x11, t[:, None] * 512 + np.arange(shape.threads))
         system = 0.004 * per_thread**3
         sockets = len(shape.sockets)
@@ -127,7 +128,9 @@ class Node:
             weight += busy[:, lanes] + 1e-3
         packets = 1e6 / 2048.0
         out: dict[str, Floats] = {
-            "cpu_load": _column(busy.sum(axis=1) + a.waiting + 0.15 + 0.05 * np.abs(jitter)),
+            "cpu_load": _column(
+                (busy.sum(axis=1) + a.waiting) * (1 + 0.015 * drift) + 0.15 + 0.05 * np.abs(jitter)
+            ),
             "cpu_user": 100 * np.clip(busy + system, 0, 1),
             "flops_any": a.flops + 0.001 * per_thread,
             "ipc": cores / weight,

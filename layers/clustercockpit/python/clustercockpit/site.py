@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from clustercockpit.index.engine import Engine
     from clustercockpit.index.ports import IndexHeads
     from clustercockpit.jobs.ports import ArchiveQueue, JobStore
+    from clustercockpit.jobs.service import JobService
     from clustercockpit.metrics.loader import MetricLoader
     from clustercockpit.metrics.ports import SeriesStore
+    from clustercockpit.nodes.ports import NodeStore
+    from clustercockpit.nodes.service import NodeService
     from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
     from clustercockpit.storage.dynamodb.table import Table
     from clustercockpit.storage.dynamodb.users import DynamoUsers
@@ -123,6 +126,29 @@ class Site:
             clusters=lambda: [cluster.name for cluster in self.clusters.clusters()],
             change_shards=self.settings.change_shards,
         )
+
+    @cached_property
+    def job_service(self) -> JobService:
+        """What REST and NATS do to jobs."""
+        from clustercockpit.jobs.service import JobService
+
+        return JobService(self.jobs, self.tags, self.clusters, lambda: self.archive_queue)
+
+    @cached_property
+    def nodes(self) -> NodeStore:
+        from clustercockpit.storage.dynamodb.nodes import DynamoNodeStore
+
+        return DynamoNodeStore(self.table)
+
+    @cached_property
+    def node_service(self) -> NodeService:
+        """What REST and NATS do with reports about nodes."""
+        from clustercockpit.nodes.health import StoreNodeHealth
+        from clustercockpit.nodes.service import NodeService
+
+        url = self.settings.metric_store_url
+        health = StoreNodeHealth(url, lambda: self.service_token()) if url else None
+        return NodeService(self.nodes, self.clusters, health)
 
     # Access
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from simulator.clusters import Metric
 from simulator.nodes import Node
@@ -37,10 +38,9 @@ def number(value: float) -> str:
     text = repr(value)
     if 1e-4 <= value < 1e6 or value == 0:
         return text.removesuffix(".0")
-    digits, _, exponent = f"{value:.16e}".partition("e")
-    # repr has the shortest digits but not always as an exponent: take its digits, and the exponent's value.
+    # repr has the shortest digits but not always as an exponent: take its digits, and their place.
     digits = text.partition("e")[0].replace(".", "").replace("-", "").strip("0") or "0"
-    power = int(exponent)
+    power = Decimal(text).adjusted()
     mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
     return f"{'-' if value < 0 else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.config.configuration import Configuration
     from clustercockpit.config.source import ConfigurationSource
+    from clustercockpit.index.builder import IndexBuilder
     from clustercockpit.index.engine import Engine
-    from clustercockpit.index.ports import IndexHeads
+    from clustercockpit.index.ports import IndexHeads, JobIndex
     from clustercockpit.jobs.ports import ArchiveQueue, JobStore
     from clustercockpit.jobs.service import JobService
     from clustercockpit.metrics.loader import MetricLoader
@@ -299,6 +300,38 @@ class Site:
         from clustercockpit.storage.dynamodb.index_head import DynamoDBIndexHeads
 
         return DynamoDBIndexHeads(self.table)
+
+    @cached_property
+    def job_index(self) -> JobIndex:
+        """Lists, counts and statistics over all jobs."""
+        from clustercockpit.index.files import private_folder
+        from clustercockpit.index.reader import ColumnarJobIndex
+
+        return ColumnarJobIndex(
+            self.index_engine,
+            self.data_objects,
+            self.index_heads,
+            self.change_log,
+            self.jobs,
+            private_folder("clustercockpit-index", self.settings.data_bucket),
+            shards=self.settings.change_shards,
+        )
+
+    @cached_property
+    def index_builder(self) -> IndexBuilder:
+        from clustercockpit.index.builder import IndexBuilder
+        from clustercockpit.index.files import private_folder
+        from clustercockpit.storage.dynamodb.job_scan import DynamoDBJobScan
+
+        return IndexBuilder(
+            self.index_engine,
+            self.data_objects,
+            self.index_heads,
+            self.change_log,
+            DynamoDBJobScan(self.table),
+            private_folder("clustercockpit-index", self.settings.data_bucket),
+            shards=self.settings.change_shards,
+        )
 
     @cached_property
     def metrics(self) -> MetricLoader:

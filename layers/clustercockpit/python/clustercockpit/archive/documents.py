@@ -74,7 +74,7 @@ def encode_data(data: JobData) -> bytes:
         _text(metric)
         + b":{"
         + b",".join(
-            b'"%b":%b' % (scope.value.encode(), _metric(job_metric))
+            b'"%b":%b' % (scope.value.encode(), encode_metric(job_metric))
             for scope, job_metric in sorted(scopes.items(), key=lambda item: item[0].value)
         )
         + b"}"
@@ -88,7 +88,8 @@ def _sorted(items: Mapping[str, Value]) -> list[tuple[str, Value]]:
     return sorted(items.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass"))
 
 
-def _metric(metric: JobMetric) -> bytes:
+def encode_metric(metric: JobMetric) -> bytes:
+    """One metric at one scope as the document has it; REST answers carry the same object."""
     statistics = metric.statistics_series
     return b'{%b"unit":%b,"series":[%b],"timestep":%d}' % (
         b"" if statistics is None else b'"statisticsSeries":%b,' % _statistics_series(statistics),

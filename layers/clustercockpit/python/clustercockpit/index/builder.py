@@ -29,6 +29,7 @@ from clustercockpit.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
     from clustercockpit.index.engine import Engine
+    from clustercockpit.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ class BuildReport:
     merged_months: int = 0
     rebuilt: bool = False
     lost: bool = False  # another builder was faster; its work stands
+
+
+def run(site: Site) -> BuildReport:
+    """The worker's entry: bring the index of an installation up to date."""
+    return site.index_builder.run()
 
 
 class IndexBuilder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -14,10 +15,11 @@ from pathlib import Path
 from clustercockpit.storage.objects import ObjectStore
 
 
-def private_folder(name: str) -> Path:
-    """A folder for temporary files that is ours alone; one of this name where possible, so that processes
-    of one machine share copies and a restarted one finds them again."""
-    folder = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+def private_folder(name: str, of: str = "") -> Path:
+    """A folder for temporary files that is ours alone; the same for the same `name` and `of` where possible,
+    so that processes of one machine share copies and a restarted one finds them again."""
+    mark = f"-{hashlib.sha256(of.encode()).hexdigest()[:12]}" if of else ""
+    folder = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}{mark}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()

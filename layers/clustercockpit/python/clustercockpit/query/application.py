@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clustercockpit.http.application import application
 from clustercockpit.metrics.http import series_router
+from clustercockpit.query.jobs import job_routers
 from clustercockpit.query.pages import pages_router
 
 if TYPE_CHECKING:
@@ -16,4 +17,6 @@ if TYPE_CHECKING:
 
 def create_query(site: Site) -> FastAPI:
     """The application that answers questions. What it stands on is opened at first use."""
-    return application(site, [series_router(site), pages_router(site)], title="ClusterCockpit query")
+    return application(
+        site, [*job_routers(site), series_router(site), pages_router(site)], title="ClusterCockpit query"
+    )

@@ -14,7 +14,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     failures = []
     for record in event["Records"]:
         try:
-            archiver.handle(site, job_id_in(record["body"]))
+            attempt = int(record["attributes"]["ApproximateReceiveCount"])
+            archiver.handle(site, job_id_in(record["body"]), attempt=attempt)
         except Exception:
             logging.exception("message %s failed", record["messageId"])
             failures.append({"itemIdentifier": record["messageId"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Resource
 from clustercockpit.metrics import frame
 from clustercockpit.metrics.archived import ArchivedSource, of_nodes
 from clustercockpit.metrics.cache import BoundedCache
+from clustercockpit.metrics.choice import StoreChoice
 from clustercockpit.metrics.external_store import ExternalStoreClient
 from clustercockpit.metrics.frame import Frame, FrameGrid, FrameMetric, FrameSeries
 from clustercockpit.metrics.live import LiveSource
@@ -187,7 +189,7 @@ def test_nothing_to_ask_is_no_request() -> None:
 
 def test_thinning_follows_the_reference() -> None:
     store = Store(minutes, {"f1": 0, "f2": 0})
-    source = live(store, minimum_points=5)
+    source = live(store, minimum_points=lambda: 5)
     loaded = source.load(job(), ["cpu_load"], None, 120)
     metric = loaded.data["cpu_load"][NODE]
     assert (metric.timestep, [len(series.data) for series in metric.series]) == (120, [5, 5])
@@ -360,6 +362,24 @@ def test_one_unusable_series_of_an_external_store(item: object) -> None:
     assert ExternalStoreClient("http://ext", "", transport).frame("fritz", [query()], 0, 60, 0).metrics == []
 
 
+@dataclass(frozen=True)
+class Entry:
+    scope: str
+    url: str
+    token: str = "t"
+
+
+def test_which_store_has_a_cluster() -> None:
+    own = Store(minutes, {})
+    entries = [Entry("*", "all"), Entry("fritz", "old"), Entry("fritz", "f"), Entry("fritz-spr", "s")]
+    choice = StoreChoice(lambda: own, lambda: entries)
+    assert choice("fritz", "spr") is not choice("fritz", "main")
+    assert choice("fritz", "main") is choice("fritz", "other")
+    assert choice("alex", "a40") is not choice("fritz", "main")
+    entries.clear()
+    assert choice("alex", "a40") is own
+
+
 # The archive
 
 
@@ -381,7 +401,7 @@ def stored() -> JobData:
 def archived(tmp_path: Path) -> ArchivedSource:
     archive = ObjectJobArchive(DirectoryObjectStore(tmp_path))
     archive.write(job(), stored())
-    return ArchivedSource(archive, Catalog(), minimum_points=5, clock=lambda: START + 9999)
+    return ArchivedSource(archive, Catalog(), minimum_points=lambda: 5, clock=lambda: START + 9999)
 
 
 def test_the_archive_answers_scopes_as_the_reference(archived: ArchivedSource) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clustercockpit.index.ports import IndexHeads, JobIndex
     from clustercockpit.jobs.ports import ArchiveQueue, JobStore
     from clustercockpit.jobs.service import JobService
+    from clustercockpit.metrics.live import LiveSource
     from clustercockpit.metrics.loader import MetricLoader
     from clustercockpit.metrics.ports import SeriesStore
     from clustercockpit.nodes.ports import NodeStore
@@ -337,16 +338,26 @@ class Site:
     def metrics(self) -> MetricLoader:
         """Series of any job, live or archived."""
         from clustercockpit.metrics.archived import ArchivedSource
-        from clustercockpit.metrics.live import LiveSource
         from clustercockpit.metrics.loader import MetricLoader
 
-        return MetricLoader(
-            LiveSource(lambda _cluster, _sub_cluster: self.metric_store, self.clusters),
-            ArchivedSource(self.archive, self.clusters),
-        )
+        archived = ArchivedSource(self.archive, self.clusters, minimum_points=self._minimum_points)
+        return MetricLoader(self.live_metrics, archived)
+
+    @cached_property
+    def live_metrics(self) -> LiveSource:
+        from clustercockpit.metrics.choice import StoreChoice
+        from clustercockpit.metrics.live import LiveSource
+
+        store_of = StoreChoice(lambda: self.metric_store, lambda: self.configuration.external_stores)
+        return LiveSource(store_of, self.clusters, minimum_points=self._minimum_points)
+
+    def _minimum_points(self) -> int:
+        resampling = self.configuration.main.resampling
+        return 1000 if resampling is None else resampling.effective_minimum_points
 
     @cached_property
     def metric_store(self) -> SeriesStore:
+        """Our own metric store."""
         from clustercockpit.metrics.store_client import MetricStoreClient
 
         return MetricStoreClient(self.settings.metric_store_url, lambda: self.service_token())

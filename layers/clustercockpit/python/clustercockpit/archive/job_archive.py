@@ -69,19 +69,22 @@ class ObjectJobArchive:
         if self._version_checked:
             return
         try:
-            content, _ = self._objects.get(_VERSION_KEY)
+            self.check()
         except NotFoundError:
             self._begin()
-        else:
-            text = content.decode("ascii", "replace").removesuffix("\n")
-            if not text.isdecimal():
-                raise ConfigurationError("job archive: version.txt does not hold a number")
-            if int(text) != VERSION:
-                raise ConfigurationError(
-                    f"job archive: version is {int(text)}, {VERSION} is required; migrate it with"
-                    " archive-migration first"
-                )
         self._version_checked = True
+
+    def check(self) -> None:
+        """Only check. NotFoundError where there is no `version.txt`, ConfigurationError if it is not ours."""
+        content, _ = self._objects.get(_VERSION_KEY)
+        text = content.decode("ascii", "replace").removesuffix("\n")
+        if not text.isdecimal():
+            raise ConfigurationError("job archive: version.txt does not hold a number")
+        if int(text) != VERSION:
+            raise ConfigurationError(
+                f"job archive: version is {int(text)}, {VERSION} is required; migrate it with"
+                " archive-migration first"
+            )
 
     def _begin(self) -> None:
         for item in self._objects.list():
@@ -158,9 +161,10 @@ class ObjectJobArchive:
         raise ConflictError(f"job archive: {key} is being changed by others, try again")
 
     def read_meta(self, cluster: str, job_id: int, start_time: int) -> Job:
-        return self._read_meta(JobIdentity(start_time, cluster, job_id))
+        return self.read_identity(JobIdentity(start_time, cluster, job_id))
 
-    def _read_meta(self, identity: JobIdentity) -> Job:
+    def read_identity(self, identity: JobIdentity) -> Job:
+        """As `read_meta`."""
         key = f"{identity.folder}meta.json"
         document, _ = self._objects.get(key)
         try:
@@ -225,7 +229,7 @@ class ObjectJobArchive:
 
         def read(identity: JobIdentity) -> Job | Exception:
             try:
-                return self._read_meta(identity)
+                return self.read_identity(identity)
             except (InvalidInputError, NotFoundError) as error:
                 return error
 

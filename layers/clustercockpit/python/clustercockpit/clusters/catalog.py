@@ -70,6 +70,11 @@ class DocumentCatalog:
         found = self.cluster(cluster)
         return None if found is None else sub_cluster_of(found, hostname)
 
+    def reread(self) -> None:
+        """Look for changes now: for who just wrote a document."""
+        self._read_at = None
+        self._refresh()
+
     def _refresh(self) -> None:
         now = self._clock()
         if self._read_at is not None and now - self._read_at < self._interval:

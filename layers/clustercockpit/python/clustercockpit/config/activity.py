@@ -82,10 +82,6 @@ _ENTRIES: tuple[tuple[_Test, Inactive], ...] = (
         Inactive("main.embed-static-files", "the browser application comes from CC_WEB_ROOT"),
     ),
     (
-        lambda c: bool(c.external_stores),
-        Inactive("metric-store-external", "metrics are read from the own metric store only"),
-    ),
-    (
         lambda c: "main.db" in c.given or "main.db-config" in c.given,
         Inactive("main.db, main.db-config", "there is no SQLite database here; the data is in DynamoDB"),
     ),

@@ -38,7 +38,7 @@ class ArchivedSource:
         archive: JobArchive,
         catalog: ClusterCatalog,
         *,
-        minimum_points: int = DEFAULT_MINIMUM_POINTS,
+        minimum_points: Callable[[], int] = lambda: DEFAULT_MINIMUM_POINTS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._archive = archive
@@ -77,7 +77,7 @@ class ArchivedSource:
             }
             for metric in loaded.data[name].values():
                 try:
-                    thin(metric, resolution, self._minimum_points)
+                    thin(metric, resolution, self._minimum_points())
                 except InvalidInputError as error:
                     loaded.errors.append(f"{name}: {error}")
         return loaded

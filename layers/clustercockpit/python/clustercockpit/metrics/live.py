@@ -78,7 +78,7 @@ class LiveSource:
         store_of: Callable[[str, str], SeriesStore],
         catalog: ClusterCatalog,
         *,
-        minimum_points: int = DEFAULT_MINIMUM_POINTS,
+        minimum_points: Callable[[], int] = lambda: DEFAULT_MINIMUM_POINTS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store_of = store_of
@@ -103,7 +103,7 @@ class LiveSource:
         for name, by_scope in loaded.data.items():
             for metric in by_scope.values():
                 try:
-                    thin(metric, resolution, self._minimum_points)
+                    thin(metric, resolution, self._minimum_points())
                 except InvalidInputError as error:
                     loaded.errors.append(f"{name}: {error}")
         return loaded

@@ -22,6 +22,7 @@ Matrix = NDArray[np.float64]
 
 RING = 4  # windows of a block that can be open at a time
 _ROW_QUANTUM = 16
+_MOST_EXPECTED = 4096
 
 
 @dataclass(slots=True)
@@ -40,13 +41,18 @@ class Block:
     host: int
     timestep: int
     slots: int  # per window
-    rows: int = 0
+    table: BlockTable = field(repr=False)
     capacity: int = 0
     series: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # row → series id
     open: dict[int, Matrix] = field(default_factory=dict)
     sealed: dict[int, Sealed] = field(default_factory=dict)
     patches: dict[int, dict[tuple[int, int], float]] = field(default_factory=dict)
     dirty: set[int] = field(default_factory=set)  # windows changed since they were last in a checkpoint
+
+    @property
+    def rows(self) -> int:
+        """Series of the block; the kernel counts them up too."""
+        return int(self.table.rows[self.id])
 
     def windows(self) -> list[int]:
         return sorted({*self.open, *self.sealed, *self.patches})
@@ -115,11 +121,16 @@ class BlockStore:
         self.window_seconds = window_seconds
         self.table = BlockTable()
         self.blocks: list[Block] = []
+        self._usual_rows: dict[int, int] = {}
 
     def add(self, host: int, timestep: int) -> Block:
         slots = max(1, self.window_seconds // timestep)
-        block = Block(self.table.add(timestep, slots), host, timestep, slots)
+        if self.blocks and self.blocks[-1].timestep == timestep:
+            self._usual_rows[timestep] = min(self.blocks[-1].rows, _MOST_EXPECTED)
+        block = Block(self.table.add(timestep, slots), host, timestep, slots, self.table)
         self.blocks.append(block)
+        # A host most likely has as many series as the one before it
+        self._resize(block, self._usual_rows.get(timestep, 0))
         return block
 
     def add_row(self, block: Block, series: int) -> int:
@@ -127,19 +138,23 @@ class BlockStore:
             self.grow(block)
         row = block.rows
         block.series[row] = series
-        block.rows += 1
-        self.table.rows[block.id] = block.rows
+        self.table.rows[block.id] = row + 1
         return row
 
     def grow(self, block: Block) -> None:
-        """More rows: by a quarter, so that a host's block is never much larger than its series need."""
-        capacity = (block.capacity * 5 // 4 // _ROW_QUANTUM + 1) * _ROW_QUANTUM
+        """More rows: by half, while a host introduces itself; later windows have the rows there are."""
+        self._resize(block, max(block.capacity * 3 // 2, self._usual_rows.get(block.timestep, 0)))
+
+    def _resize(self, block: Block, rows: int) -> None:
+        capacity = (rows // _ROW_QUANTUM + 1) * _ROW_QUANTUM
         series = np.zeros(capacity, np.int32)
         series[: block.rows] = block.series[: block.rows]
         block.series, block.capacity = series, capacity
         self.table.capacity[block.id] = capacity
         self.table.series_address[block.id] = series.ctypes.data
         for window, matrix in list(block.open.items()):
+            if matrix.shape[0] >= capacity:
+                continue
             larger = np.full((capacity, block.slots), np.nan)
             larger[: matrix.shape[0]] = matrix
             self._set_open(block, window, larger)
@@ -157,9 +172,18 @@ class BlockStore:
             return None
         if occupant != NEVER:
             self.seal(block, occupant)
+        self._trim(block)
         matrix = np.full((block.capacity, block.slots), np.nan)
         self._set_open(block, window, matrix)
         return matrix
+
+    def _trim(self, block: Block) -> None:
+        """Give back room for rows that did not come."""
+        capacity = (block.rows // _ROW_QUANTUM + 1) * _ROW_QUANTUM
+        if block.windows() and capacity < block.capacity:
+            block.series, block.capacity = block.series[:capacity].copy(), capacity
+            self.table.capacity[block.id] = capacity
+            self.table.series_address[block.id] = block.series.ctypes.data
 
     def write(self, block: Block, row: int, slot: int, value: float) -> bool:
         """Put one sample in its place; True if it had to go to the patches."""
@@ -209,7 +233,7 @@ class BlockStore:
 
     def restore_open(self, block: Block, window: int, matrix: Matrix) -> None:
         """Take over a decoded window as an open one, if its place is free."""
-        place = np.full((block.capacity, block.slots), np.nan)
+        place = np.full((max(block.capacity, matrix.shape[0]), block.slots), np.nan)
         place[: matrix.shape[0]] = matrix
         self._set_open(block, window, place)
         self.table.touched[block.id, window % RING] = 0

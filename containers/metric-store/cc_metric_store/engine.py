@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from cc_metric_store import line_protocol
 from cc_metric_store.blocks import Block, BlockStore
 from cc_metric_store.catalog import MetricCatalog
@@ -29,7 +31,7 @@ class Limits:
     retention: int = 48 * 3600
     future: int = 300  # a sample may be this far ahead of our clock
     window: int = 3600
-    rows_per_host: int = 20_000
+    rows_per_host: int = 20_000  # of one time step
     hosts: int = 50_000
     components: int = 1_000_000
     unknown_names: int = 10_000
@@ -68,6 +70,13 @@ class BatchWriter(Protocol):
 
     def write(self, payload: bytes, default_cluster: str, now: int, first_line: int) -> WriteReport: ...
 
+    def unknown_names(self) -> Counter[str]: ...
+
+
+def _series_key(block: int, name: int, component: int) -> int:
+    """One number for the three; names are below 2¹⁶, components below 2²⁴ (`Limits`)."""
+    return block << 40 | name << 24 | component
+
 
 class Engine:
     """Series, blocks, and the two ways of writing into them."""
@@ -89,7 +98,7 @@ class Engine:
         self.kernel: BatchWriter | None = None
         self._known_names = frozenset(name.encode() for name in catalog.names())
         self._keys: dict[tuple[str, bytes], int] = {}
-        self._series_ids: dict[tuple[int, int, int, int], int] = {}
+        self._series_ids: dict[int, int] = {}  # block, name and component in one number → series
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -171,8 +180,8 @@ class Engine:
         name = self.names.metric(metric)
         found = self.names.component_ids.get((address.component, address.subcomponent))
         host = self.host_ids.get((address.cluster, address.host))
-        if host is not None and found is not None:
-            series = self._series_ids.get((host.id, name, found, definition.timestep))
+        if host is not None and found is not None and definition.timestep in host.blocks:
+            series = self._series_ids.get(_series_key(host.blocks[definition.timestep], name, found))
             if series is not None:
                 return series
         if host is None:
@@ -181,8 +190,8 @@ class Engine:
             host = Host(len(self.hosts), address.cluster, address.host)
             self.hosts.append(host)
             self.host_ids[address.cluster, address.host] = host
-        if host.rows >= self.limits.rows_per_host:
-            raise LineError("limit", f"host {host.name} has {host.rows} series, which is the limit")
+        if self.block_of(host, definition.timestep).rows >= self.limits.rows_per_host:
+            raise LineError("limit", f"host {host.name} has {self.limits.rows_per_host} series, the limit")
         if found is None:
             if len(self.names.components) >= self.limits.components:
                 raise LineError("limit", f"more than {self.limits.components} different components")
@@ -191,15 +200,36 @@ class Engine:
 
     def add_series(self, host: Host, name: int, component: int, timestep: int) -> int:
         """A new row, or the one that is there."""
-        known = self._series_ids.get((host.id, name, component, timestep))
+        block = self.block_of(host, timestep)
+        key = _series_key(block.id, name, component)
+        known = self._series_ids.get(key)
         if known is not None:
             return known
-        block = self.block_of(host, timestep)
         series = self.series.add(block.id, block.rows, name, component)
         self.store.add_row(block, series)
-        host.rows += 1
-        self._series_ids[host.id, name, component, timestep] = series
+        self._series_ids[key] = series
         return series
+
+    def adopt_series(self, count: int) -> None:
+        """Take over series that the kernel appended to the columns, up to `count`."""
+        series = self.series
+        new = slice(series.count, count)
+        keys = (
+            series.block[new].astype(np.int64) << 40
+            | series.name[new].astype(np.int64) << 24
+            | series.component[new].astype(np.int64)
+        )
+        self._series_ids.update(zip(keys.tolist(), range(series.count, count), strict=True))
+        series.count = count
+
+    def forget_keys(self) -> None:
+        """Drop the plain path's cache of keys: the kernel has its own."""
+        self._keys.clear()
+
+    def unknown(self) -> Counter[str]:
+        """Lines dropped because nobody configured their metric, by metric name."""
+        with self.lock:
+            return self.unknown_names + (self.kernel.unknown_names() if self.kernel else Counter())
 
     def block_of(self, host: Host, timestep: int) -> Block:
         """The host's block for a time step, made where there is none."""

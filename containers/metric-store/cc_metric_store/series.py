@@ -112,7 +112,6 @@ class Host:
     cluster: str
     name: str
     blocks: dict[int, int] = field(default_factory=dict)  # time step → block id
-    rows: int = 0
 
 
 class Names:

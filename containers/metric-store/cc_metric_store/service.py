@@ -21,6 +21,7 @@ from cc_metric_store.debug import describe
 from cc_metric_store.engine import Engine, Limits, WriteReport
 from cc_metric_store.frames import FrameService
 from cc_metric_store.http import Application
+from cc_metric_store.kernels import start_in_background
 from cc_metric_store.query import QueryService
 from cc_metric_store.reading import Reader
 from cc_metric_store.resampling import DEFAULT_MINIMUM_POINTS
@@ -56,8 +57,10 @@ class Service:
         partition: str = "0",
         hosts: ProtectedHosts | None = None,
         clock: Callable[[], float] = time.time,
+        numba_cache: str = "",
     ) -> None:
         self.configuration = configuration
+        self._numba_cache = numba_cache
         self._catalog = catalog
         limits = Limits(retention=configuration.retention)
         self.engine = Engine(catalog(), clock, limits)
@@ -144,6 +147,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        start_in_background(self.engine, self._numba_cache)
         server = _Server(
             uvicorn.Config(
                 self.application, address.host, address.port, lifespan="off", access_log=False,

@@ -50,7 +50,7 @@ class Telemetry:
         unknown = CounterMetricFamily(
             "cc_store_unknown_metric_lines", "Lines of metrics nobody configured", labels=["metric"]
         )
-        for name, count in engine.unknown_names.most_common(_UNKNOWN_SHOWN):
+        for name, count in engine.unknown().most_common(_UNKNOWN_SHOWN):
             unknown.add_metric([name], count)
         yield unknown
         gauges = {

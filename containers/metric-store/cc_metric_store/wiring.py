@@ -35,7 +35,14 @@ def build(
     place = _address(address or settings.metric_store_address)
 
     def make() -> Service:
-        return Service(configuration, catalog, objects, gate, partition=settings.metric_store_partition)
+        return Service(
+            configuration,
+            catalog,
+            objects,
+            gate,
+            partition=settings.metric_store_partition,
+            numba_cache=settings.numba_cache_dir,
+        )
 
     return place, make
 

@@ -1,0 +1,98 @@
+"""`python tests/bench/bench_metric_store.py [part …]`: the metric store's figures beside the plain path's.
+
+Parts: kernel, memory, restore, reading, health, pauses, http, nats. Without arguments all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "layers/clustercockpit/python"), str(ROOT / "containers/metric-store"), str(ROOT)]
+
+from tests.bench import collector_load as load  # noqa: E402
+
+from cc_metric_store import kernels  # noqa: E402
+from cc_metric_store.engine import Engine, Limits  # noqa: E402
+
+START = 1_700_000_040 // 3600 * 3600
+CACHE = os.environ.get("NUMBA_CACHE_DIR") or "/tmp/cc-numba-cache"
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def engine(now: float, *, compiled: bool) -> Engine:
+    store = Engine(load.catalog(), Clock(now), Limits())
+    if compiled:
+        kernel = kernels.Kernel(store, kernels.load(CACHE))
+        kernel.warm_up()
+        kernel.attach()
+    return store
+
+
+def row(what: str, figure: str, floor: str, aim: str, beside: str = "") -> None:
+    print(f"| {what} | {figure} | {floor} | {aim} | {beside} |", flush=True)
+
+
+def timed(work: Callable[..., object], *arguments: object) -> float:
+    began = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - began
+
+
+def bench_kernel() -> None:
+    """Bytes to samples in blocks on one core, batches of one node's minute and of many nodes'."""
+    nodes = [load.Node(n) for n in range(40)]
+    minutes = [b"".join(n.minute(START + 60 * m) for n in nodes) for m in range(10)]
+    count = load.LINES * len(nodes)
+    size = sum(map(len, minutes)) / len(minutes) / count
+    figures = {}
+    for compiled in (False, True):
+        write = engine(START + 600, compiled=compiled).write
+        first = timed(write, minutes[0])
+        rest = min(timed(write, minute) for minute in minutes[1:])
+        report = write(minutes[0])
+        assert (report.accepted, report.rejections) == (load.KNOWN * len(nodes), 0)
+        figures[compiled] = (count / first / 1e6, count / rest / 1e6)
+    batches = [node.minute(START + 540) for node in nodes]
+    single = sum(timed(write, batch) for batch in batches)
+    row("kernel, batches of one node", f"{count / single / 1e6:.2f} M lines/s", "", "", f"{size:.0f} B/line")
+    (plain_first, plain), (first, known) = figures[False], figures[True]
+    row(
+        "kernel, all series known",
+        f"{known:.2f} M lines/s",
+        "5 M",
+        "12 M",
+        f"plain {plain:.2f} M: {known / plain:.1f} times",
+    )
+    row("first sight of every series", f"{first:.2f} M lines/s", "0.5 M", "2 M",
+        f"plain {plain_first:.2f} M: {first / plain_first:.1f} times")  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], None]] = {"kernel": bench_kernel}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
+    chosen = parser.parse_args().parts or list(PARTS)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print("| what | measured | floor | aim | beside |\n|---|---|---|---|---|")
+    for part in chosen:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -19,7 +18,11 @@ if TYPE_CHECKING:
 def create_app(site: Site) -> FastAPI:
     """Both applications and the metric store's doors, in one stack. Raises ConfigurationError if the
     installation cannot be trusted to guard anything: missing or short keys."""
-    site.check_keys()
+    # Large, and nothing else of the command line needs them
+    from clustercockpit.api.application import create_api
+    from clustercockpit.query.application import create_query
+
+    site.check_start()
     store = StoreConnection(site)
 
     @asynccontextmanager
@@ -27,8 +30,5 @@ def create_app(site: Site) -> FastAPI:
         yield
         await store.close()
 
-    # Loaded by name: the applications are large, and the command line does not need them.
-    api = import_module("clustercockpit.api.application").create_api(site)
-    query = import_module("clustercockpit.query.application").create_query(site)
-    routers = [hub_router(store), api.router, query.router]
+    routers = [hub_router(store), create_api(site).router, create_query(site).router]
     return application(site, routers, lifespan=lifespan)

@@ -8,8 +8,19 @@ template, the local stack, or an installation's `.env` fills. Behaviour a site c
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """How an S3 server is reached that the configuration names; empty means as AWS does."""
+
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    path_style: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,10 @@ class Settings:
     archive_delay_seconds: int = 90
     change_shards: int = 2
     log_level: str = "info"
+    # The archive's S3 server, where `archive` in the configuration says so (one box only)
+    archive_s3: S3Access | None = None
+    # Start although the configuration has guarding keys that are not active yet
+    accept_inactive_keys: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -93,4 +108,15 @@ class Settings:
             archive_delay_seconds=number("CC_ARCHIVE_DELAY_SECONDS", cls.archive_delay_seconds),
             change_shards=number("CC_CHANGE_SHARDS", cls.change_shards),
             log_level=env.get("CC_LOG_LEVEL", cls.log_level),
+            accept_inactive_keys=env.get("CC_ACCEPT_INACTIVE_KEYS", "") in ("1", "true"),
         )
+
+
+def process_environment() -> MutableMapping[str, str]:
+    """The environment itself, for an installation's `.env` to be read into before the settings are."""
+    return os.environ
+
+
+def notify_socket() -> str:
+    """Where systemd wants to be told about readiness; empty if it does not."""
+    return os.environ.get("NOTIFY_SOCKET", "")

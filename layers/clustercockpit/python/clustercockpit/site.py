@@ -68,7 +68,21 @@ class Site:
     @cached_property
     def archive_objects(self) -> ObjectStore:
         """What the job archive lies in: the reference's layout at its root."""
-        return self._objects(self.settings.archive_bucket, "CC_ARCHIVE_BUCKET")
+        archive = self.settings.archive_s3
+        if archive is None:
+            return self._objects(self.settings.archive_bucket, "CC_ARCHIVE_BUCKET")
+        from clustercockpit.storage import aws
+        from clustercockpit.storage.s3 import S3ObjectStore
+
+        client = aws.s3_client(
+            self.settings,
+            endpoint=archive.endpoint,
+            region=archive.region,
+            access_key=archive.access_key,
+            secret_key=archive.secret_key,
+            path_style=archive.path_style,
+        )
+        return S3ObjectStore(self.settings.archive_bucket, client)
 
     @cached_property
     def data_objects(self) -> ObjectStore:
@@ -219,13 +233,16 @@ class Site:
 
         return TokenSigner(self._private_key, self.access_policy.token_max_age)
 
-    def check_keys(self) -> None:
-        """Refuse to go on with keys that guard nothing: ConfigurationError names the variable and the remedy.
+    def check_start(self) -> None:
+        """Refuse to serve what would be guarded badly: missing or short keys, a configuration that cannot be
+        understood, or one that asks for guards which are not active yet. ConfigurationError says what to do.
 
-        Run it before serving. A process that only verifies tokens needs no private key.
+        A process that only verifies tokens needs no private key.
         """
         from clustercockpit.access.keys import check_keys
+        from clustercockpit.config.activity import refuse_inactive
 
+        refuse_inactive(self.configuration, accept=self.settings.accept_inactive_keys)
         if not self.access_policy.authentication_disabled:
             check_keys(self.settings)
 

@@ -6,12 +6,17 @@ switch that says so. Keys of later features are accepted and named once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clustercockpit.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from clustercockpit.config.configuration import Configuration
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,21 @@ _ENTRIES: tuple[tuple[_Test, Inactive], ...] = (
         Inactive("cron.footprint-worker", "footprints of running jobs are not updated by schedule yet"),
     ),
 )
+
+
+def refuse_inactive(configuration: Configuration, *, accept: bool) -> None:
+    """Log what has no effect, once. ConfigurationError for what guards something, unless it is accepted."""
+    refused = []
+    for entry in inactive(configuration):
+        if not entry.guards:
+            log.info("%s has no effect: %s", entry.key, entry.sentence)
+        elif accept:
+            log.warning("%s has no effect, and that was accepted: %s", entry.key, entry.sentence)
+        else:
+            refused.append(f"{entry.key}: {entry.sentence} ({entry.guards} would be missing without a word)")
+    if refused:
+        remedy = "remove the keys, or start with -accept-inactive (CC_ACCEPT_INACTIVE_KEYS=1)"
+        raise ConfigurationError("\n".join([*refused, remedy]))
 
 
 def inactive(configuration: Configuration) -> list[Inactive]:

@@ -55,8 +55,6 @@ class Accounts:
             raise InvalidInputError("only a user with no role but api may have no password")
         if project and Role.MANAGER not in roles:
             raise InvalidInputError("only managers can have a project")
-        if Role.MANAGER in roles and not project:
-            raise InvalidInputError("a manager needs a project to manage")
         twins = [a.username for a in self._store.accounts() if a.username.lower() == username.lower()]
         if twins:
             raise ConflictError(f"user {twins[0]} exists already")

@@ -108,11 +108,14 @@ def _config(site: Site) -> APIRouter:
         form = await form_values(request)
 
         def store() -> None:
+            role = assignable_role(form.get("role", ""))
+            if role is Role.MANAGER and not form.get("project"):
+                raise InvalidInputError("a manager needs a project to manage")
             try:
                 site.accounts.add(
                     form.get("username", ""),
                     password=form.get("password", ""),
-                    roles=frozenset({assignable_role(form.get("role", ""))}),
+                    roles=frozenset({role}),
                     name=form.get("name", ""),
                     email=form.get("email", ""),
                     project=form.get("project", ""),

@@ -233,6 +233,25 @@ class Table:
             else:
                 return
 
+    def exists(self) -> bool:
+        """Whether the table is there. UnavailableError where DynamoDB does not answer, or refuses to say."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = cast("Any", self.transaction_connection.client)
+        try:
+            client.describe_table(TableName=self.name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                return False
+            code = error.response["Error"]["Code"]
+            raise UnavailableError(f"the table {self.name} cannot be looked at: {code}") from None
+        except BotoCoreError as error:
+            raise UnavailableError(
+                f"DynamoDB does not answer ({type(error).__name__}): set AWS_ENDPOINT_URL, or the "
+                "credentials and region of AWS"
+            ) from None
+        return True
+
     def create(self) -> None:
         """Create the table with its indexes and TTL. For tests and a fresh local stack."""
         client = cast("Any", self.transaction_connection.client)

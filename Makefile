@@ -52,5 +52,6 @@ lock: ## Lock the requirements anew (hashed, without registry addresses)
 	@$(ENVIRONMENT) project
 	@$(COMPILE) --all-extras pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@for name in installer aws-emulator deploy node; do $(COMPILE) requirements/$$name.in -o requirements/$$name.txt; done
+	@$(COMPILE) --extra metric-store -c requirements/dev.txt pyproject.toml -o requirements/container.txt
 	@$(COMPILE) -c requirements/dev.txt layers/clustercockpit/requirements.in -o layers/clustercockpit/requirements.txt
 	@for f in functions/*; do $(COMPILE) --no-deps -c requirements/dev.txt $$f/requirements.in -o $$f/requirements.txt; done

@@ -60,6 +60,8 @@ class LocalStack:
         # This process reads and writes the site's data too: users, clusters, archived jobs
         os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": options.aws_url})
         site = Site(Settings.from_environment(environment))
+        # The functions read it there, the processes here the file that people edit
+        site.data_objects.put("config/config.json", (options.var / "config.json").read_bytes())
         demo.add_users(site)
         if options.archive is None:
             demo.install_clusters(site)

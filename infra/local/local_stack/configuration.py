@@ -36,7 +36,7 @@ def _first_document() -> dict[str, Any]:
         "metric-store": {
             "checkpoint-interval": "5m",
             "retention-in-memory": "48h",
-            "memory-cap": 8,
+            "memory-cap": 4,
             "nats-subscriptions": [{"subscribe-to": METRIC_SUBJECT}],
         },
     }

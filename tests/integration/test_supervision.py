@@ -1,0 +1,92 @@
+"""Processes that die are started again; all of them end in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from local_stack.console import LocalStackError
+from local_stack.supervision import Program, Supervisor
+
+SERVES = """
+import pathlib, signal, sys, time
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def end(*_):
+    with (folder / "ends").open("a") as file: file.write(name + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+(folder / name).touch()
+while True: time.sleep(0.05)
+"""
+
+
+def program(name: str, folder: Path, code: str = SERVES, seconds: float = 10) -> Program:
+    return Program(
+        name,
+        [sys.executable, "-c", code, name, str(folder)],
+        dict(os.environ),
+        folder / "log" / f"{name}.log",
+        ready=(folder / name).exists,
+        ready_seconds=seconds,
+    )
+
+
+def _wait(what: object, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_killed_process_comes_back_and_all_end_in_reverse_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = Supervisor()
+    first, second = program("first", tmp_path), program("second", tmp_path)
+    supervisor.start(first)
+    supervisor.start(second)
+    watching = threading.Thread(target=supervisor.watch)
+    watching.start()
+    try:
+        assert first.process
+        killed = first.process.pid
+        (tmp_path / "first").unlink()
+        os.kill(killed, signal.SIGKILL)
+        _wait(lambda: (tmp_path / "first").exists() and "is back" in capsys_text(capsys))
+        assert first.process.pid != killed
+    finally:
+        supervisor.stopping = True
+        watching.join()
+        supervisor.stop()
+    assert (tmp_path / "ends").read_text().split() == ["second", "first"]
+
+
+_seen: list[str] = []
+
+
+def capsys_text(capsys: pytest.CaptureFixture[str]) -> str:
+    _seen.append(capsys.readouterr().out)
+    text = "".join(_seen)
+    assert "Traceback" not in text
+    return text
+
+
+def test_a_process_that_ends_at_start_shows_why(tmp_path: Path) -> None:
+    supervisor = Supervisor()
+    with pytest.raises(LocalStackError, match=r"(?s)broken ended at start \(status 3\).*port is gone"):
+        supervisor.start(program("broken", tmp_path, "import sys; print('port is gone'); sys.exit(3)"))
+    supervisor.stop()
+
+
+def test_a_process_that_will_not_end_is_killed(tmp_path: Path) -> None:
+    stubborn = program("stubborn", tmp_path, SERVES.replace("sys.exit(0)", "pass"))
+    stubborn.stop_seconds = 0.3
+    supervisor = Supervisor()
+    supervisor.start(stubborn)
+    assert stubborn.stop() == -signal.SIGKILL

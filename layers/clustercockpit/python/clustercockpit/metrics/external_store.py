@@ -41,6 +41,10 @@ class ExternalStoreClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(timeout=_TIMEOUT, transport=transport)
 
+    def close(self) -> None:
+        """Give up the connections."""
+        self._client.close()
+
     def frame(
         self, cluster: str, queries: Sequence[SeriesQuery], start: float, end: float, resolution: float
     ) -> Frame:

@@ -40,6 +40,10 @@ class MetricStoreClient:
         self._token = token
         self._client = httpx.Client(timeout=_TIMEOUT, transport=transport)
 
+    def close(self) -> None:
+        """Give up the connections."""
+        self._client.close()
+
     def frame(
         self, cluster: str, queries: Sequence[SeriesQuery], start: float, end: float, resolution: float
     ) -> Frame:

@@ -41,6 +41,8 @@ class Settings:
     metric_store_partition: str = "0"
     # Where its compiled code is kept; must be a folder that can be written to
     numba_cache_dir: str = ""
+    # NATS server; set, it goes before `nats.address` of the configuration
+    nats_url: str = ""
     # Documents: a directory for a single box, or the data bucket's `config/` prefix
     config_file: str = ""
     # The built browser application
@@ -94,6 +96,7 @@ class Settings:
             metric_store_address=env.get("CC_METRIC_STORE_ADDRESS") or cls.metric_store_address,
             metric_store_partition=env.get("CC_METRIC_STORE_PARTITION") or cls.metric_store_partition,
             numba_cache_dir=env.get("NUMBA_CACHE_DIR", ""),
+            nats_url=env.get("CC_NATS_URL", ""),
             config_file=env.get("CC_CONFIG_FILE", ""),
             web_root=env.get("CC_WEB_ROOT", ""),
             auth_secret_arn=env.get("CC_AUTH_SECRET_ARN", ""),

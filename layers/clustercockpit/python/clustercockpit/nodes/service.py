@@ -50,14 +50,15 @@ class NodeService:
         self._health = health
         self._clock = clock
 
-    def report(self, body: bytes | str) -> int:
+    def report(self, body: bytes | str, *, received: float | None = None) -> int:
         """Store a report; returns how many nodes of it were. A node that no subcluster lists is left out.
+        `received` (Unix seconds) if it is not from now.
 
         Raises InvalidInputError if the body cannot be read, UnavailableError if it cannot be stored.
         """
         document = decode(body, NODE_STATES)
         cluster = document.get("cluster", "")
-        now = int(self._clock())
+        now = int(self._clock() if received is None else received)
         known: dict[str, list[NodeReport]] = {}
         unknown = []
         reports = {entry.get("hostname", ""): _report(entry) for entry in document.get("nodes", ())}

@@ -216,7 +216,7 @@ class Subscription:
                     await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
                     continue
                 try:
-                    messages = await subscription.fetch(min(room, 64), timeout=2.0)
+                    messages = await subscription.fetch(min(room, 64), timeout=1.0)
                 except TimeoutError:
                     continue
                 for message in messages:

@@ -1,8 +1,9 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { env } from 'node:process';
 import { defineConfig } from 'vitest/config';
 
 // The back end of `npm run dev`: the local stack, or `node dev/server.mjs`.
-const backend = process.env.CC_BACKEND ?? 'http://127.0.0.1:8080';
+const backend = env.CC_BACKEND ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
   plugins: [svelte()],

@@ -102,19 +102,16 @@ export function formatElapsed(seconds: number, step = 60): string {
   return minutes === 0 && step >= 3600 ? `${sign}${hours}h` : `${sign}${hours}:${two(minutes)}h`;
 }
 
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
-const precise = new Intl.DateTimeFormat(undefined, {
-  year: 'numeric',
-  month: 'short',
-  day: '2-digit',
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  timeZoneName: 'short',
-});
+const DAY = { month: 'short', day: 'numeric' } as const;
+const CLOCK = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const;
+const thisYear = new Intl.DateTimeFormat(undefined, { ...DAY, ...CLOCK });
+const anyYear = new Intl.DateTimeFormat(undefined, { ...DAY, ...CLOCK, year: 'numeric' });
+const precise = new Intl.DateTimeFormat(undefined, { ...DAY, ...CLOCK, year: 'numeric', second: '2-digit', timeZoneName: 'short' });
 
+/** To the minute; the year only where it is another. */
 export function formatTime(seconds: number): string {
-  return day.format(seconds * 1000);
+  const date = new Date(seconds * 1000);
+  return (date.getFullYear() === new Date().getFullYear() ? thisYear : anyYear).format(date);
 }
 
 /** To the second, with the zone. */

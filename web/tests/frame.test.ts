@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FrameError, continueFrame, decodeFrame } from '../src/client/frame';
+import { FrameError, continueFrame, decodeFrame, spreadOf } from '../src/client/frame';
 import { encodeFrame } from '../dev/frame.mjs';
 
 const series = (start: number, mean: number[], extra: object = {}) => ({
@@ -72,5 +72,22 @@ describe('continuing', () => {
     expect(list.map((one) => one.hostname)).toEqual(['n1', 'n2', 'n3']);
     expect([...list[0]!.extremes!.min]).toEqual([1, 2, 2]);
     expect([...list[1]!.mean]).toEqual([7]);
+  });
+});
+
+describe('spread over series', () => {
+  const list = (values: number[][], extra: object[] = []) =>
+    decodeFrame(encodeFrame(header(values.map((mean, i) => series(0, mean, extra[i]))))).metrics[0]!.series;
+
+  it('leaves missing values out, and counts the extremes of merged samples', () => {
+    const spread = spreadOf(list([[1, NaN], [3, NaN], [8, 2]], [{}, { min: { f4: [0, NaN] }, max: { f4: [9, NaN] } }]))!;
+    expect([...spread.median]).toEqual([3, 2]);
+    expect([...spread.min]).toEqual([0, 2]);
+    expect([...spread.max]).toEqual([9, 2]);
+  });
+
+  it('is none where the grids differ', () => {
+    expect(spreadOf(list([[1, 2], [1, 2, 3]]))).toBeNull();
+    expect(spreadOf([])).toBeNull();
   });
 });

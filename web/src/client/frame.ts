@@ -178,6 +178,34 @@ export function indexAt(times: Float64Array, time: number): number {
   return low;
 }
 
+/** Smallest, median and largest over series of one grid, per point; null where their grids differ. */
+export function spreadOf(series: Series[]): SpreadCurve | null {
+  const first = series[0];
+  if (!first || series.some((one) => one.times.length !== first.times.length || one.times[0] !== first.times[0] || one.step !== first.step))
+    return null;
+  const length = first.times.length;
+  const min = new Float64Array(length).fill(NaN);
+  const median = new Float64Array(length).fill(NaN);
+  const max = new Float64Array(length).fill(NaN);
+  const values = new Float64Array(series.length);
+  for (let i = 0; i < length; i++) {
+    let count = 0;
+    for (const { mean, extremes } of series) {
+      const value = mean[i]!;
+      if (Number.isNaN(value)) continue;
+      values[count++] = value;
+      const low = extremes ? extremes.min[i]! : value;
+      const high = extremes ? extremes.max[i]! : value;
+      if (!(min[i]! <= low)) min[i] = low;
+      if (!(max[i]! >= high)) max[i] = high;
+    }
+    if (count === 0) continue;
+    const known = values.subarray(0, count).sort();
+    median[i] = count % 2 ? known[count >> 1]! : (known[count / 2 - 1]! + known[count / 2]!) / 2;
+  }
+  return { times: first.times, step: first.step, min, median, max };
+}
+
 function joined<V extends Values>(kept: V, count: number, added: Values): V {
   const result = new (kept.constructor as new (length: number) => V)(count + added.length);
   result.set(kept.subarray(0, count));

@@ -2,7 +2,7 @@
 // since the job began, so that thousands of plots of different jobs share one axis code.
 
 import uPlot from 'uplot';
-import type { MetricSeries, Values } from '../client/frame';
+import { spreadOf, type MetricSeries, type Values } from '../client/frame';
 import type { Thresholds } from '../client/model';
 import { curveColours, faded, type Colours } from '../design/appearance.svelte';
 import { formatClock, formatElapsed, formatNumber, scaleFor } from '../metrics/format';
@@ -91,9 +91,9 @@ export function plotModel(metric: MetricSeries, shape: Shape, start: number, nam
     const each = shown.length <= 8;
     if (!each) {
       const first = shown[0]!;
-      const alike = shown.every((one) => sameGrid(one.times, first.times));
+      const alike = shown.every((one) => one.step === first.step && sameGrid(one.times, first.times));
       if (alike) {
-        const hull = hullOf(metric);
+        const hull = metric.spread ?? spreadOf(shown)!;
         add(first.times, [column(hull.max), column(hull.min)]);
         const at = series.length;
         series.push({ ...LINE, width: 0 }, { ...LINE, width: 0 });
@@ -126,20 +126,6 @@ export function plotModel(metric: MetricSeries, shape: Shape, start: number, nam
       else if (value < bottom) bottom = value;
     }
   return { data, lines, series, bands, gaps: gapsOf(data, lines), top, bottom, step };
-}
-
-function hullOf(metric: MetricSeries): { min: Float64Array; max: Float64Array } {
-  const length = metric.series[0]!.mean.length;
-  const min = new Float64Array(length).fill(NaN);
-  const max = new Float64Array(length).fill(NaN);
-  for (const { mean, extremes } of metric.series)
-    for (let i = 0; i < length; i++) {
-      const low = (extremes?.min ?? mean)[i]!;
-      const high = (extremes?.max ?? mean)[i]!;
-      if (!(min[i]! <= low) && !Number.isNaN(low)) min[i] = low;
-      if (!(max[i]! >= high) && !Number.isNaN(high)) max[i] = high;
-    }
-  return { min, max };
 }
 
 function gapsOf(data: uPlot.AlignedData, lines: Line[]): [number, number][] {
@@ -197,7 +183,7 @@ export function plotOptions(model: () => PlotModel, style: () => PlotStyle, rang
       sync: { key: syncKey, setSeries: false, scales: ['x', null] },
       drag: { x: true, y: false, setScale: false },
       focus: { prox: 24 },
-      points: { show: (_u, at) => (model().lines.some((line) => line.at === at) ? pointElement(model().lines.find((line) => line.at === at)!.colour) : (undefined as never)), size: 6 },
+      points: { show: (_u, at) => cursorPoint(model(), at), size: 6 },
       y: false,
     },
     focus: { alpha: 0.35 },
@@ -248,9 +234,13 @@ function crossesDay(from: number, to: number): boolean {
   return new Date(from * 1000).toDateString() !== new Date(to * 1000).toDateString();
 }
 
-function pointElement(colour: string): HTMLElement {
+/** A dot on each line under the cursor, while there are few. */
+function cursorPoint({ lines }: PlotModel, at: number): HTMLElement {
+  const line = lines.length <= 12 ? lines.find((one) => one.at === at) : undefined;
+  // No element is uPlot's word for no dot; its types do not know.
+  if (!line) return undefined as unknown as HTMLElement;
   const point = document.createElement('div');
-  point.style.background = colour;
+  point.style.background = line.colour;
   return point;
 }
 

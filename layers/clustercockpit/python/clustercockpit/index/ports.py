@@ -9,6 +9,13 @@ from typing import Protocol
 from clustercockpit.access.model import JobVisibility
 from clustercockpit.index.model import JobFilter, JobOrder, JobPage, Page
 from clustercockpit.index.rows import IndexRow
+from clustercockpit.jobs.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobLink:
+    id: int
+    job_id: int
 
 
 class JobIndex(Protocol):
@@ -25,6 +32,15 @@ class JobIndex(Protocol):
     ) -> JobPage: ...
 
     def count(self, visibility: JobVisibility, filters: Sequence[JobFilter]) -> int: ...
+
+    def concurrent(self, visibility: JobVisibility, job: Job) -> Sequence[JobLink]:
+        """Jobs on the same cluster's same first node that ran for some time while `job` did, itself among
+        them; finished ones first (`spec/graphql-api.md` 8.6)."""
+        ...
+
+    def partitions(self, cluster: str) -> Sequence[str]:
+        """Names of the partitions that jobs of the cluster ran in, ascending; up to an hour old."""
+        ...
 
 
 class ChangeLog(Protocol):

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from clustercockpit.access.model import JobVisibility
-from clustercockpit.errors import InvalidInputError, NotFoundError, UnavailableError
+from clustercockpit.errors import InvalidInputError, NotFoundError, TooLargeError, UnavailableError
 from clustercockpit.index.columns import DELETED, FootprintKeys, ndjson, read_ndjson, types
 from clustercockpit.index.files import FileCache
 from clustercockpit.index.manifest import Manifest
 from clustercockpit.index.matching import matches, needs_job_name
-from clustercockpit.index.model import JobFilter, JobOrder, JobPage, Page
+from clustercockpit.index.model import JobFilter, JobOrder, JobPage, Page, Range, TextMatch
 from clustercockpit.index.overlay import Overlay, last_closed
-from clustercockpit.index.ports import ChangeLog, IndexHead, IndexHeads
+from clustercockpit.index.ports import ChangeLog, IndexHead, IndexHeads, JobLink
 from clustercockpit.index.rows import IndexRow
 from clustercockpit.index.sql import Predicate, predicate, start_bounds
 from clustercockpit.jobs.model import Job
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 
 HEAD_SECONDS: Final = 2.0
 """How long a head is used before it is read again."""
+MOST_JOBS: Final = 50_000
+"""What one answer can hold: more is refused rather than running out of memory or time."""
+OVERLAP_SECONDS: Final = 200
+LONGEST_JOB_SECONDS: Final = 366 * 86_400
+PARTITIONS_SECONDS: Final = 3600.0
+PARTITIONS_BACK_SECONDS: Final = 90 * 86_400
+"""Partitions without a job for that long are not listed: older months need not be fetched for a list."""
 UNBUILT_MINUTES: Final = 60
 """How far back changes are read where no index has been built yet."""
 
@@ -104,6 +111,7 @@ class ColumnarJobIndex:
         self._snapshot: Snapshot | None = None
         self._head_read = float("-inf")
         self._tables = 0
+        self._partitions: tuple[float, dict[str, list[str]]] = (float("-inf"), {})
 
     def page(
         self,
@@ -120,11 +128,17 @@ class ColumnarJobIndex:
             statement = (
                 f"SELECT id FROM {relation} WHERE {condition.sql} ORDER BY {condition.order_by(order)}"
             )
-            if page.size != -1:
+            if page.size == -1:
+                statement += f" LIMIT {MOST_JOBS + 1:d}"
+            else:
                 offset = (max(page.number, 1) - 1) * page.size
                 # One more than shown tells whether there is a next page
-                statement += f" LIMIT {condition.bind(page.size + 1)} OFFSET {condition.bind(offset)}"
+                statement += (
+                    f" LIMIT {condition.bind(min(page.size, MOST_JOBS) + 1)} OFFSET {condition.bind(offset)}"
+                )
             ids = [id for (id,) in cursor.execute(statement, condition.parameters(statement)).fetchall()]
+        if min(len(ids), page.size if page.size != -1 else len(ids)) > MOST_JOBS:
+            raise TooLargeError(f"more than {MOST_JOBS} jobs match; ask for pages, or for fewer jobs")
         more = page.size != -1 and len(ids) > page.size
         wanted = ids[: page.size] if more else ids
         return JobPage(self._fresh(wanted, visibility, filters, now, with_metadata), more)
@@ -134,6 +148,45 @@ class ColumnarJobIndex:
             statement = f"SELECT count(*) FROM {relation} WHERE {condition.sql}"
             answer = cursor.execute(statement, condition.parameters(statement)).fetchone()
         return int(answer[0]) if answer else 0
+
+    def concurrent(self, visibility: JobVisibility, job: Job) -> list[JobLink]:
+        if not job.resources:
+            return []
+        now = int(self._clock())
+        end = job.start_time + job.elapsed(now)
+        # Nobody's job runs for longer than a year: months further back need not be read
+        window = Range(job.start_time - LONGEST_JOB_SECONDS, end - OVERLAP_SECONDS)
+        same = JobFilter(
+            cluster=TextMatch(eq=job.cluster),
+            node=TextMatch(eq=job.resources[0].hostname),
+            start_time=window,
+        )
+        with self._question(visibility, [same]) as (cursor, condition, relation, _):
+            later = condition.bind(job.start_time + OVERLAP_SECONDS)
+            latest = condition.bind(end - OVERLAP_SECONDS)
+            statement = (
+                f"SELECT id, job_id FROM {relation} WHERE {condition.sql} AND (state = 'running'"
+                f" OR (start_time < {latest} AND start_time + duration > {later}))"
+                " ORDER BY state = 'running', id"
+            )
+            found = cursor.execute(statement, condition.parameters(statement)).fetchall()
+        return [JobLink(id, job_id) for id, job_id in found]
+
+    def partitions(self, cluster: str) -> list[str]:
+        with self._lock:
+            read_at, known = self._partitions
+        if time.monotonic() - read_at > PARTITIONS_SECONDS:
+            since = JobFilter(start_time=Range(self._clock() - PARTITIONS_BACK_SECONDS, None))
+            with self._question(JobVisibility(everything=True), [since]) as (cursor, condition, relation, _):
+                statement = f"SELECT DISTINCT cluster, partition FROM {relation} WHERE {condition.sql}"
+                pairs = cursor.execute(statement, condition.parameters(statement)).fetchall()
+            known = {}
+            for name, partition in sorted(pairs):
+                if partition:
+                    known.setdefault(name, []).append(partition)
+            with self._lock:
+                self._partitions = (time.monotonic(), known)
+        return known.get(cluster, [])
 
     def _fresh(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clustercockpit.graphql.http import graphql_router
 from clustercockpit.http.application import application
 from clustercockpit.metrics.http import series_router
 from clustercockpit.query.jobs import job_routers
@@ -18,5 +19,7 @@ if TYPE_CHECKING:
 def create_query(site: Site) -> FastAPI:
     """The application that answers questions. What it stands on is opened at first use."""
     return application(
-        site, [*job_routers(site), series_router(site), pages_router(site)], title="ClusterCockpit query"
+        site,
+        [*job_routers(site), series_router(site), graphql_router(site), pages_router(site)],
+        title="ClusterCockpit query",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from clustercockpit.access.sessions import Epochs
@@ -14,6 +14,10 @@ class UserStore(Epochs, Protocol):
 
     def get(self, username: str) -> Account | None:
         """Strongly consistent."""
+        ...
+
+    def get_many(self, usernames: Iterable[str]) -> dict[str, Account]:
+        """Those of the accounts that exist, by name; eventually consistent."""
         ...
 
     def accounts(self) -> list[Account]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -79,6 +79,11 @@ class DynamoUsers:
             return _account(self._accounts.get("USER", username, consistent_read=True))
         except DoesNotExist:
             return None
+
+    def get_many(self, usernames: Iterable[str]) -> dict[str, Account]:
+        keys = [("USER", username) for username in set(usernames) if username]
+        found = [_account(item) for item in self._accounts.batch_get(keys)] if keys else []
+        return {account.username: account for account in found}
 
     def accounts(self) -> list[Account]:
         return [_account(item) for item in self._accounts.query("USER", consistent_read=True)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -13,7 +16,7 @@ from clustercockpit.clusters.model import Cluster, MetricConfig, MetricScope, Su
 from clustercockpit.errors import UnavailableError
 from clustercockpit.http.application import application
 from clustercockpit.jobs.model import Job, JobState
-from clustercockpit.metrics import frame
+from clustercockpit.metrics import frame, series_answer
 from clustercockpit.metrics import http as series_http
 from clustercockpit.metrics.frame import Frame, FrameGrid, FrameMetric, FrameSeries
 from clustercockpit.metrics.model import SeriesStatistics
@@ -197,4 +200,9 @@ async def test_without_compression(client: httpx.AsyncClient) -> None:
     ],
 )
 def test_who_takes_compression(header: str, accepted: bool) -> None:
-    assert series_http.accepts_gzip(header) is accepted
+    assert series_answer.accepts_gzip(header) is accepted
+
+
+def test_the_route_costs_a_cold_start_no_numpy() -> None:
+    code = "import sys, clustercockpit.metrics.http; sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=True)

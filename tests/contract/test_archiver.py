@@ -195,6 +195,28 @@ def test_a_message_may_come_twice_or_too_late(site: Site, store: Store) -> None:
     archiver.handle(site, 999_999)
 
 
+def test_changes_after_archiving_reach_the_documents(site: Site) -> None:
+    job = stopped(site)
+    archiver.handle(site, job.id)
+    before = site.archive.read_meta("demo", 42, START)
+    tag = site.tags.find_or_create("mine", "late", "ada")
+    site.jobs.change_tags(job.id, add=[tag])
+    site.jobs.edit_metadata(job.id, "message", "slow")
+    archiver.handle(site, job.id)
+    after = site.archive.read_meta("demo", 42, START)
+    assert [each.name for each in after.tags] == ["late"]
+    assert after.meta_data == {"jobName": "demo", "message": "slow"}
+    assert replace(after, tags=before.tags, meta_data=before.meta_data) == before
+
+
+def test_documents_that_vanished_are_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    job = stopped(site)
+    archiver.handle(site, job.id)
+    site.archive_objects.delete(f"demo/0/042/{START}/meta.json")
+    archiver.handle(site, job.id)
+    assert "are not there" in caplog.text
+
+
 def test_large_jobs_keep_node_series_only(site: Site) -> None:
     hosts = tuple(Resource(f"n{i:02}") for i in range(1, 10))
     job = stopped(site, resources=hosts, num_nodes=9, num_acc=0)

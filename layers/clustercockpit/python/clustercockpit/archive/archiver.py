@@ -32,7 +32,8 @@ _log = logging.getLogger(__name__)
 
 
 def handle(site: Site, job_id: int, *, attempt: int = 1) -> None:
-    """Archive the job with our id `job_id`. `attempt` counts the deliveries of its message from 1.
+    """Archive the job with our id `job_id`, or bring the documents of an archived one in step with the table.
+    `attempt` counts the deliveries of the message from 1.
 
     Raises whatever prevented it; from `LAST_ATTEMPT` on the job is marked failed first.
     """
@@ -40,11 +41,13 @@ def handle(site: Site, job_id: int, *, attempt: int = 1) -> None:
     if job is None:
         _log.info("job %d is gone: nothing to archive", job_id)
         return
-    if job.state is JobState.RUNNING or job.monitoring_status in (
-        MonitoringStatus.ARCHIVED,
-        MonitoringStatus.DISABLED,
-    ):
-        _log.info("job %d is %s with status %d: nothing to archive", job_id, job.state, job.monitoring_status)
+    if job.state is JobState.RUNNING or job.monitoring_status is MonitoringStatus.DISABLED:
+        _log.info("job %d is %s: nothing to archive", job_id, job.state)
+        return
+    if job.monitoring_status is MonitoringStatus.ARCHIVED:
+        # Its tags or metadata changed, or the message came twice
+        if not site.archive.rewrite_meta(job):
+            _log.warning("job %d counts as archived but its documents are not there", job_id)
         return
     try:
         _archive(site, job)

@@ -114,6 +114,7 @@ class SlurmAdapter:
     token: str
     cluster: str
     published: list[bytes] = field(default_factory=list)  # what would have gone to NATS after a 201
+    last_answer: httpx.Response | None = None
 
     def _request(self, method: str, path: str, body: Any = None) -> httpx.Response:
         headers = {
@@ -124,7 +125,8 @@ class SlurmAdapter:
             "Accept-Encoding": "gzip",
         }
         content = None if body is None else go_json(body).encode()
-        return self.client.request(method, "/api" + path, content=content, headers=headers)
+        self.last_answer = self.client.request(method, "/api" + path, content=content, headers=headers)
+        return self.last_answer
 
     def first_call(self) -> list[dict[str, Any]]:
         """The hub's running jobs. Raises AdapterEndsError unless it is answered as expected."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clustercockpit.settings import Settings
 from clustercockpit.site import Site
-from local_stack import demo, programs
+from local_stack import archived_jobs, demo, programs
 from local_stack.configuration import write_configuration
 from local_stack.console import LocalStackError, say
 from local_stack.deployment import client, deploy
@@ -78,7 +79,7 @@ class LocalStack:
         if rebuild:
             self._rebuild(site)
         if options.archive is not None:
-            self._load_archive(site)
+            self._load_archive(site, options.archive)
         say("starting the web server ...")
         self.supervisor.start(programs.web(options, environment))
         self._write_local_json(site)
@@ -116,13 +117,16 @@ class LocalStack:
             "MetricStoreUrl": self.options.metric_store_url,
             "NodeIngest": "none",
             "ArchiveDelaySeconds": "5",
+            "ArchiveRetrySeconds": "60",
         }
 
     def _rebuild(self, site: Site) -> None:
-        raise NotImplementedError
+        say("rebuilding finished jobs from the archive ...")
+        archived_jobs.load(site, site.archive, None)
 
-    def _load_archive(self, site: Site) -> None:
-        raise NotImplementedError
+    def _load_archive(self, site: Site, folder: Path) -> None:
+        say(f"loading clusters and jobs from {folder} ...")
+        archived_jobs.load(site, archived_jobs.in_folder(folder), self.options.days)
 
     def _write_local_json(self, site: Site) -> None:
         options = self.options

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clustercockpit.errors import ClusterCockpitError
 from clustercockpit.settings import Settings
 from clustercockpit.site import Site
 from local_stack import archived_jobs, demo, programs
@@ -39,13 +40,26 @@ class LocalStack:
         """Until asked to stop. Comes up again by itself when the emulator is lost."""
         while True:
             try:
-                self._bring_up()
+                self._come_up()
                 self.supervisor.watch(self._died)
             except EmulatorLostError:
                 self._take_down()
                 self.supervisor = Supervisor()
                 continue
             return
+
+    def _come_up(self) -> None:
+        try:
+            self._bring_up()
+        except Exception as error:
+            emulator = self.supervisor.programs[0] if self.supervisor.programs else None
+            if self.emulator.ended_uncleanly and emulator and emulator.process:
+                status = emulator.process.poll()
+                if status is not None:
+                    self._died(emulator, status)
+            if isinstance(error, ClusterCockpitError):
+                raise LocalStackError(str(error)) from error
+            raise
 
     def _bring_up(self) -> None:
         options = self.options

@@ -12,7 +12,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,8 @@ def deploy(emulator: Emulator, parameters: Mapping[str, str]) -> dict[str, str]:
             if "No updates are to be performed" not in str(error):
                 raise
     outputs = _wait(cloudformation)
-    emulator.deployed.write_text(json.dumps({"mark": mark, "outputs": outputs}))
+    kept = {"mark": mark, "outputs": outputs, "data_resources": parameters["DataResources"]}
+    emulator.deployed.write_text(json.dumps(kept))
     return outputs
 
 
@@ -127,6 +128,21 @@ def ensure_bucket(s3: Any, name: str) -> None:
         s3.head_bucket(Bucket=name)
     except s3.exceptions.ClientError:
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def data_resources(emulator: Emulator, buckets: Sequence[str]) -> str:
+    """`create`, or `attach` where the buckets are there but the stack that made them is lost: then they are
+    taken over as a site would take over restored ones."""
+    if emulator.deployed.is_file():
+        kept: str = json.loads(emulator.deployed.read_text())["data_resources"]
+        return kept
+    s3 = client(emulator, "s3")
+    present = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    if not present & set(buckets):
+        return "create"
+    for bucket in buckets:
+        ensure_bucket(s3, bucket)
+    return "attach"
 
 
 def _status(cloudformation: Any) -> dict[str, Any] | None:

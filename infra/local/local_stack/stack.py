@@ -13,7 +13,7 @@ from clustercockpit.site import Site
 from local_stack import archived_jobs, demo, programs
 from local_stack.configuration import write_configuration
 from local_stack.console import LocalStackError, say
-from local_stack.deployment import client, deploy
+from local_stack.deployment import client, data_resources, deploy
 from local_stack.emulator import CREDENTIALS, Emulator
 from local_stack.keys import local_keys
 from local_stack.options import Options
@@ -75,6 +75,8 @@ class LocalStack:
         # This process reads and writes the site's data too: users, clusters, archived jobs
         os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": options.aws_url})
         site = Site(Settings.from_environment(environment))
+        if site.table.name not in client(self.emulator, "dynamodb").list_tables()["TableNames"]:
+            site.table.create()
         # The functions read it there, the processes here the file that people edit
         site.data_objects.put("config/config.json", (options.var / "config.json").read_bytes())
         demo.add_users(site)
@@ -123,6 +125,7 @@ class LocalStack:
         except secrets.exceptions.ResourceNotFoundException:
             arn = secrets.create_secret(Name=AUTH_SECRET, SecretString=text)["ARN"]
         return {
+            "DataResources": data_resources(self.emulator, [ARCHIVE_BUCKET, DATA_BUCKET]),
             "ArchiveBucketName": ARCHIVE_BUCKET,
             "DataBucketName": DATA_BUCKET,
             "AuthSecretArn": arn,

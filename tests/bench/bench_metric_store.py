@@ -6,12 +6,16 @@ Parts: kernel, memory, restore, reading, health, pauses, http, nats. Without arg
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "layers/clustercockpit/python"), str(ROOT / "containers/metric-store"), str(ROOT)]
@@ -20,6 +24,7 @@ from tests.bench import collector_load as load  # noqa: E402
 
 from cc_metric_store import kernels  # noqa: E402
 from cc_metric_store.engine import Engine, Limits  # noqa: E402
+from cc_metric_store.retention import resident_bytes  # noqa: E402
 
 START = 1_700_000_040 // 3600 * 3600
 CACHE = os.environ.get("NUMBA_CACHE_DIR") or "/tmp/cc-numba-cache"
@@ -81,7 +86,50 @@ def bench_kernel() -> None:
         f"plain {plain_first:.2f} M: {first / plain_first:.1f} times")  # fmt: skip
 
 
-PARTS: dict[str, Callable[[], None]] = {"kernel": bench_kernel}
+def bench_memory() -> None:
+    """250 nodes and 48 h in memory, over everything, for both kinds of values, less the empty process.
+
+    Each kind in a process of its own. Values are made as arrays (gauss around a level per thread, counters
+    at node level) and placed through the engine's blocks, so that the measurement takes a minute, not hours.
+    """
+    for kind, floor, aim in (("decimals", "2.0", "1.4"), ("floats", "4.5", "3.6")):
+        code = f"from tests.bench import bench_metric_store as b; b.fill_two_days({kind!r})"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3])}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+        figure, accounted = done.stdout.split()
+        row(f"resident memory, {kind}", f"{float(figure):.2f} B/sample", floor, aim,
+            f"float64: 8 B; accounted {float(accounted):.2f} B")  # fmt: skip
+
+
+def fill_two_days(kind: str, nodes: int = 250, hours: int = 48) -> Engine:
+    """An engine with every series of the Fritz profile full; prints bytes per sample."""
+    store = engine(START, compiled=True)
+    chance = np.random.default_rng(1)
+    empty = resident_bytes()
+    texts = [load.Node(n).minute(START) for n in range(nodes)]
+    store.write(b"".join(texts))
+    del texts
+    clock = store.clock  # type: ignore[assignment]
+    levels = chance.uniform(1, 100, (load.KNOWN, 1))
+    for hour in range(hours):
+        clock.now = START + 3600 * (hour + 1)
+        for block in store.store.blocks:
+            window = START // 3600 + hour
+            matrix = store.store.open_window(block, window)
+            assert matrix is not None
+            noise = np.abs(levels + chance.normal(0, 1, (load.KNOWN, block.slots)))
+            values = np.round(noise, 2) if kind == "decimals" else noise
+            values[:9] = np.cumsum(chance.integers(0, 1000, (9, block.slots)), axis=1)
+            matrix[: load.KNOWN] = values
+        store.seal_finished(grace=0)
+        store.seal_finished(grace=0)
+    samples = nodes * load.KNOWN * hours * 60
+    gc.collect()
+    print((resident_bytes() - empty) / samples, store.data_bytes() / samples)
+    return store
+
+
+PARTS: dict[str, Callable[[], None]] = {"kernel": bench_kernel, "memory": bench_memory}
 
 
 def main() -> None:

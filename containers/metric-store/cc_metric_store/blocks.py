@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cc_metric_store import codec
-from cc_metric_store.series import NEVER
+from cc_metric_store.series import NEVER, SeriesTable
 
 Matrix = NDArray[np.float64]
 
 RING = 4  # windows of a block that can be open at a time
 _ROW_QUANTUM = 16
 _MOST_EXPECTED = 4096
+_LAYOUTS = 4096
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Block:
     open: dict[int, Matrix] = field(default_factory=dict)
     sealed: dict[int, Sealed] = field(default_factory=dict)
     patches: dict[int, dict[tuple[int, int], float]] = field(default_factory=dict)
+    layouts: dict[int, codec.Layout] = field(default_factory=dict, repr=False)  # by number of rows
     dirty: set[int] = field(default_factory=set)  # windows changed since they were last in a checkpoint
 
     @property
@@ -117,8 +119,11 @@ DIRTY, WARM = 1, 2
 class BlockStore:
     """The blocks and their columns, kept in step. Not locked: the engine's lock guards all changes."""
 
-    def __init__(self, window_seconds: int) -> None:
+    def __init__(self, window_seconds: int, series: SeriesTable) -> None:
         self.window_seconds = window_seconds
+        self.series = series
+        self.exact_metrics: frozenset[int] = frozenset()  # names whose values keep every bit
+        self._layouts: dict[bytes, codec.Layout] = {}
         self.table = BlockTable()
         self.blocks: list[Block] = []
         self._usual_rows: dict[int, int] = {}
@@ -203,7 +208,32 @@ class BlockStore:
 
     def encode(self, block: Block, matrix: Matrix) -> Sealed:
         rows = block.rows
-        return Sealed(rows, codec.encode(matrix[:rows]))
+        return self.encode_rows(block, matrix, rows)
+
+    def encode_rows(self, block: Block, matrix: Matrix, rows: int) -> Sealed:
+        """The first `rows` rows of a window, encoded."""
+        exact = None
+        if self.exact_metrics:
+            exact = np.isin(self.series.name[block.series[:rows]], list(self.exact_metrics))
+        return Sealed(rows, codec.encode(matrix[:rows], self.layout(block, rows), exact))
+
+    def layout(self, block: Block, rows: int) -> codec.Layout:
+        """How the first `rows` rows of the block are put into frames; hosts of one kind share it."""
+        layout = block.layouts.get(rows)
+        if layout is None:
+            names = self.series.name[block.series[:rows]]
+            key = names.tobytes()
+            layout = self._layouts.get(key)
+            if layout is None:
+                if len(self._layouts) >= _LAYOUTS:
+                    self._layouts.clear()
+                layout = self._layouts[key] = codec.Layout.of(names)
+            block.layouts[rows] = layout
+        return layout
+
+    def decode(self, block: Block, sealed: Sealed) -> Matrix:
+        """All rows of a sealed window."""
+        return codec.decode(sealed.content, self.layout(block, sealed.rows))
 
     def put_sealed(self, block: Block, window: int, sealed: Sealed, of: Matrix) -> bool:
         """Replace the open array `of` by its encoding; False if the window changed its array meanwhile."""
@@ -225,10 +255,10 @@ class BlockStore:
         matrix = np.full((rows, block.slots), np.nan)
         sealed = block.sealed.get(window)
         if sealed is not None:
-            matrix[: sealed.rows] = codec.decode(sealed.content)
+            matrix[: sealed.rows] = self.decode(block, sealed)
         for (row, column), value in patch.items():
             matrix[row, column] = value
-        block.sealed[window] = Sealed(rows, codec.encode(matrix))
+        block.sealed[window] = self.encode_rows(block, matrix, rows)
         block.dirty.add(window)
 
     def restore_open(self, block: Block, window: int, matrix: Matrix) -> None:

@@ -38,6 +38,10 @@ class MetricCatalog(Protocol):
         """Every metric name that any cluster knows: all others are dropped by name alone."""
         ...
 
+    def exact(self) -> frozenset[str]:
+        """Metrics whose values keep every bit."""
+        ...
+
 
 class StaticCatalog:
     """Definitions per cluster; the entry `*` holds for clusters that have none of their own."""
@@ -55,6 +59,10 @@ class StaticCatalog:
 
     def names(self) -> frozenset[str]:
         return self._names
+
+    def exact(self) -> frozenset[str]:
+        tables = self._clusters.values()
+        return frozenset(m.name for metrics in tables for m in metrics.values() if m.exact)
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> StaticCatalog:

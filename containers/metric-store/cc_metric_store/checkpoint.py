@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 MAGIC = b"CCB1"
 FORMAT = 1
 PART_BYTES = 32 * 1024 * 1024
+_MOST_HEADER = 256 * 1024 * 1024
 _PREFIX = struct.Struct("<4sI")
 _COLUMNS: list[tuple[str, str]] = [
     ("name", "<i4"), ("component", "<i4"), ("phase", "<i4"), ("earlier_phase", "<i4"),
@@ -198,25 +199,26 @@ class Checkpointer:
                 return
             series = self._series(stored, host)
             rows = engine.series.row[series]
-            matrix: np.ndarray[Any, np.dtype[np.float64]] | None = None
-            content = stored.data
-            if not np.array_equal(rows, np.arange(len(rows))):
-                matrix = np.full((block.rows, block.slots), np.nan)
-                matrix[rows] = codec.decode(content)
-                content = codec.encode(matrix)
-            if block.window_end(stored.window) + engine.limits.future > engine.clock():
-                engine.store.restore_open(
-                    block, stored.window, codec.decode(content) if matrix is None else matrix
-                )
+            count = len(rows)
+            # The rows' order is that of the block but where a later object had further rows first
+            in_order = np.array_equal(rows, np.arange(count))
+            is_open = block.window_end(stored.window) + engine.limits.future > engine.clock()
+            if in_order and not is_open:
+                block.sealed[stored.window] = Sealed(count, stored.data)
+                return
+            matrix = np.full((block.rows, block.slots), np.nan)
+            matrix[rows] = codec.decode(stored.data, codec.Layout.of(stored.columns["name"]))
+            if is_open:
+                engine.store.restore_open(block, stored.window, matrix)
             else:
-                block.sealed[stored.window] = Sealed(len(rows) if matrix is None else block.rows, content)
+                block.sealed[stored.window] = engine.store.encode_rows(block, matrix, block.rows)
 
     def _take_resliced(self, stored: StoredBlock, host: Host) -> None:
         """A window of another length (a changed setting): sample by sample into today's windows."""
         engine = self.engine
         series = self._series(stored, host)
         block = engine.block_of(host, stored.timestep)
-        matrix = codec.decode(stored.data)
+        matrix = codec.decode(stored.data, codec.Layout.of(stored.columns["name"]))
         for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
             slot = stored.window * stored.slots + int(column)
             engine.store.write(block, int(engine.series.row[series[row]]), slot, float(matrix[row, column]))
@@ -316,8 +318,8 @@ class Checkpointer:
             rows = held.rows if isinstance(held, Sealed) else held.shape[0]
             series = block.series[:rows]
             columns = {name: getattr(engine.series, name)[series] for name, _ in _COLUMNS}
-        data = held.content if isinstance(held, Sealed) else codec.encode(held)
-        builder.add(engine, host, block, window, columns, data)
+        sealed = held if isinstance(held, Sealed) else engine.store.encode_rows(block, held, rows)
+        builder.add(engine, host, block, window, columns, sealed.content)
         return True
 
     def _commit(self, manifest: Manifest) -> None:
@@ -426,12 +428,7 @@ def read_object(content: bytes) -> Iterator[StoredBlock | None]:
     magic, length = _PREFIX.unpack_from(content)
     if magic != MAGIC or _PREFIX.size + length > len(content):
         raise ValueError("not a checkpoint object")
-    try:
-        text = zstandard.ZstdDecompressor().decompress(
-            content[_PREFIX.size : _PREFIX.size + length], max_output_size=256 * 1024 * 1024
-        )
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from None
+    text = codec.unpack(content[_PREFIX.size : _PREFIX.size + length], _MOST_HEADER)
     header = orjson.loads(text)
     offset = _PREFIX.size + length
     for block in header["blocks"]:
@@ -443,7 +440,7 @@ def read_object(content: bytes) -> Iterator[StoredBlock | None]:
             yield None
             continue
         rows = block["rows"]
-        raw = zstandard.ZstdDecompressor().decompress(packed, max_output_size=32 * rows + 64)
+        raw = codec.unpack(packed, 32 * rows + 64)
         columns: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
         position = 0
         for name, dtype in _COLUMNS:

@@ -90,21 +90,28 @@ class Engine:
         self.lock = threading.RLock()
         self.names = Names()
         self.series = SeriesTable()
-        self.store = BlockStore(self.limits.window)
+        self.store = BlockStore(self.limits.window, self.series)
         self.hosts: list[Host] = []
         self.host_ids: dict[tuple[str, str], Host] = {}
         self.unknown_names: Counter[str] = Counter()
         self.totals = WriteReport()
         self.kernel: BatchWriter | None = None
-        self._known_names = frozenset(name.encode() for name in catalog.names())
+        self._known_names: frozenset[bytes] = frozenset()
+        self._use_catalog(catalog)
         self._keys: dict[tuple[str, bytes], int] = {}
         self._series_ids: dict[int, int] = {}  # block, name and component in one number → series
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def write(self, payload: bytes, default_cluster: str = "", first_line: int = 1) -> WriteReport:
-        """Take a batch of whole lines. Never raises for what is in it: the report says what was refused."""
-        now = int(self.clock())
+    def write(
+        self, payload: bytes, default_cluster: str = "", first_line: int = 1, *, arrival: int | None = None
+    ) -> WriteReport:
+        """Take a batch of whole lines. Never raises for what is in it: the report says what was refused.
+
+        `arrival` (Unix seconds, default now): when a replayed batch came in first; it decides the time of
+        lines that have none, and which times are too far off.
+        """
+        now = int(self.clock()) if arrival is None else arrival
         with self.lock:
             if self.kernel is not None:
                 report = self.kernel.write(payload, default_cluster, now, first_line)
@@ -249,9 +256,13 @@ class Engine:
     def replace_catalog(self, catalog: MetricCatalog) -> None:
         """Use changed documents: new metrics are taken from now on, a changed time step opens new rows."""
         with self.lock:
-            self.catalog = catalog
-            self._known_names = frozenset(name.encode() for name in catalog.names())
+            self._use_catalog(catalog)
             self._keys.clear()
+
+    def _use_catalog(self, catalog: MetricCatalog) -> None:
+        self.catalog = catalog
+        self._known_names = frozenset(name.encode() for name in catalog.names())
+        self.store.exact_metrics = frozenset(self.names.metric(name) for name in catalog.exact())
 
     # --- looking ---------------------------------------------------------------------------------
 

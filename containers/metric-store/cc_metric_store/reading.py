@@ -204,9 +204,15 @@ class Reader:
             target = result[:, low - first : high - first]
             if held is not None:
                 limit = held.rows if isinstance(held, Sealed) else held.shape[0]
-                source = codec.decode(held.content) if isinstance(held, Sealed) else held
-                inside = rows < limit
-                target[inside] = source[rows[inside], low - begin : high - begin]
+                inside = slice(None) if int(rows.max()) < limit else np.flatnonzero(rows < limit)
+                known = rows[inside]
+                if isinstance(held, Sealed):
+                    layout = self.engine.store.layout(block, held.rows)
+                    target[inside] = codec.decode_rows(held.content, layout, known)[
+                        :, low - begin : high - begin
+                    ]
+                else:
+                    target[inside] = held[known, low - begin : high - begin]
             for (row, column), value in patch.items():
                 if low <= begin + column < high:
                     target[rows == row, begin + column - low] = value

@@ -18,6 +18,7 @@ from cc_metric_store.catalog import MetricCatalog
 from cc_metric_store.checkpoint import Checkpointer, OwnershipLostError
 from cc_metric_store.configuration import StoreConfiguration
 from cc_metric_store.debug import describe
+from cc_metric_store.durability import LoggedWrite, NoLog, WriteLog
 from cc_metric_store.engine import Engine, Limits, WriteReport
 from cc_metric_store.frames import FrameService
 from cc_metric_store.http import Application
@@ -58,7 +59,9 @@ class Service:
         hosts: ProtectedHosts | None = None,
         clock: Callable[[], float] = time.time,
         numba_cache: str = "",
+        log: WriteLog | None = None,
     ) -> None:
+        self.log = log or NoLog()
         self.configuration = configuration
         self._numba_cache = numba_cache
         self._catalog = catalog
@@ -83,6 +86,7 @@ class Service:
             readers,
             configuration.minimum_points or DEFAULT_MINIMUM_POINTS,
         )
+        self._appended = 0
         self._restored = asyncio.Event()
         self._phase = "starting"
         self._failure: BaseException | None = None
@@ -107,10 +111,20 @@ class Service:
     async def write(self, payload: bytes, cluster: str, first_line: int) -> WriteReport:
         await self._until_restored()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, self.engine.write, payload, cluster, first_line)
+        report, self._appended = await loop.run_in_executor(
+            self._writer, self._write, payload, cluster, first_line
+        )
+        return report
+
+    def _write(self, payload: bytes, cluster: str, first_line: int) -> tuple[WriteReport, int]:
+        with self.engine.lock:
+            arrival = int(self.engine.clock())
+            report = self.engine.write(payload, cluster, first_line, arrival=arrival)
+            return report, self.log.append(LoggedWrite(payload, cluster, arrival))
 
     async def commit(self) -> None:
-        """Without a log there is nothing to wait for: the next checkpoint makes it durable."""
+        """Return when everything appended so far is durable."""
+        await self.log.durable(self._appended)
 
     async def free(self, before: int, selectors: list[list[str]]) -> int:
         await self._until_restored()
@@ -192,6 +206,7 @@ class Service:
         for task in done:
             task.result()
         await loop.run_in_executor(self._background, self.checkpoint)
+        self.log.close()
 
     def _restore(self) -> None:
         if self.checkpointer is None:
@@ -200,10 +215,14 @@ class Service:
         began = time.perf_counter()
         self.checkpointer.take_over()
         report = self.checkpointer.restore()
+        replayed = 0
+        for entry in self.log.replay(self.checkpointer.manifest.positions.get("log")):
+            self.engine.write(entry.payload, entry.cluster, arrival=entry.arrival)
+            replayed += 1
         logger.info(
-            "restored %d blocks from %d objects (%d MB) in %.1f s, %d damaged",
-            report.blocks, report.objects, report.bytes // 1_000_000, time.perf_counter() - began,
-            len(report.damaged),
+            "restored %d blocks from %d objects (%d MB) and %d logged writes in %.1f s, %d damaged",
+            report.blocks, report.objects, report.bytes // 1_000_000, replayed,
+            time.perf_counter() - began, len(report.damaged),
         )  # fmt: skip
 
     async def _every(self, seconds: float, work: Callable[[], None]) -> None:
@@ -226,8 +245,13 @@ class Service:
     def checkpoint(self) -> None:
         """Write a checkpoint now."""
         if self.checkpointer is not None:
-            written = self.checkpointer.write(dict)
+            written = self.checkpointer.write(self._positions)
+            self.log.forget(self.checkpointer.manifest.positions.get("log"))
             logger.info("checkpoint %d: %d objects", self.checkpointer.manifest.number, written)
+
+    def _positions(self) -> dict[str, Any]:
+        """What of each source the engine contains now; called under its lock."""
+        return {"log": self.log.position()}
 
     def _refresh_catalog(self) -> None:
         catalog = self._catalog()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ from moto import mock_aws
 from tests.identities import bearer, settings_with_keys
 
 from clustercockpit.api.application import create_api
+from clustercockpit.config.configuration import Configuration
+from clustercockpit.config.sections import ApiSubjects, Main
 from clustercockpit.errors import UnavailableError
 from clustercockpit.jobs.model import MonitoringStatus
 from clustercockpit.site import Site
@@ -445,6 +449,24 @@ async def test_node_states_are_stored_with_counts(api: httpx.AsyncClient, site: 
     assert (
         await api.post("/nodestate/", json={"cluster": "nope", "nodes": body["nodes"]})
     ).status_code == 200
+
+
+async def test_messages_alone_can_be_asked_for(api: httpx.AsyncClient, site: Site) -> None:
+    subjects = ApiSubjects(subject_job_event="jobs", subject_node_state="nodes")
+    for exclusive, statuses in ((False, [201, 200]), (True, [404, 404])):
+        main = Main(api_subjects=replace(subjects, exclusive=exclusive))
+        configuration = Configuration(main=main)
+        site.__dict__["configuration_source"] = SimpleNamespace(
+            current=lambda configuration=configuration: configuration,
+            known=lambda configuration=configuration: configuration,
+            due=False,
+        )
+        answers = [
+            await api.post("/jobs/start_job/", json=started()),
+            await api.post("/jobs/stop_job/", json=stopped()),
+        ]
+        assert [answer.status_code for answer in answers] == statuses
+    assert answers[0].json()["error"] == "the requested endpoint does not exist"
 
 
 async def test_the_doors_are_shut_to_others(api: httpx.AsyncClient) -> None:

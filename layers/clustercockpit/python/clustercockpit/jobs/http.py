@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from clustercockpit.errors import InvalidInputError, NotFoundError
-from clustercockpit.http.answers import Refusal
+from clustercockpit.http.answers import Refusal, not_found_answer
 from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.jobs.documents import job_document
 from clustercockpit.jobs.model import Job
@@ -34,13 +34,22 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 def job_routers(site: Site) -> list[APIRouter]:
     router = guarded_router("main-api", prefix="/api")
 
+    def messages_only() -> bool:
+        """`main.api-subjects.exclusive`: jobs come over NATS alone, as in the reference (ruling 6)."""
+        subjects = site.configuration.main.api_subjects
+        return subjects is not None and subjects.exclusive
+
     @router.api_route("/jobs/start_job/", methods=["POST", "PUT"])
-    def start_job(body: Body, user: CurrentUser) -> Response:
+    def start_job(request: Request, body: Body, user: CurrentUser) -> Response:
+        if messages_only():
+            return not_found_answer(request.url.path)
         site.job_service.start(body, user)
         return _json({"msg": "success"}, 201)
 
     @router.api_route("/jobs/stop_job/", methods=["POST", "PUT"])
-    def stop_job(body: Body) -> Response:
+    def stop_job(request: Request, body: Body) -> Response:
+        if messages_only():
+            return not_found_answer(request.url.path)
         job = site.job_service.stop(body)
         # As the reference answers: bare of what it would have to look up
         job.tags, job.meta_data, job.statistics, job.energy_footprint = (), None, None, None

@@ -237,3 +237,25 @@ def test_the_command_line() -> None:
     for wrong in ("", "two hours", "1d", "-5"):
         with pytest.raises(argparse.ArgumentTypeError):
             seconds(wrong)
+
+
+async def test_told_to_stop_it_does_not_wait_for_a_hub_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.run.GRACE", 0.05)
+    hub = Hub()
+    simulation = _simulation(hub, tmp_path)
+
+    async def hanging(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/api/jobs/start_job/":
+            return hub(request)
+        simulation.stopping.set()
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    simulation.transport = httpx.MockTransport(hanging)
+    await asyncio.wait_for(simulation.run(), 20)
+    kept = json.loads((tmp_path / "simulator.json").read_text())
+    assert kept["until"] == NOW - 1800, "the window was not told to its end"
+    told = [b["jobId"] for b in hub.of("start_job")] + [0]
+    assert kept["next_job_id"] > max(told)

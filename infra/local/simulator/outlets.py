@@ -45,20 +45,23 @@ class Subjects:
 
 async def connect_nats(url: str) -> Publisher | None:
     """A client that reconnects for ever, or None (said in the log) when nobody listens at the start."""
-    import nats
+    import nats.aio.client
 
     # The client reports every lost connection; one line is enough.
     async def on_error(error: Exception) -> None:
         log.debug("NATS: %s", error)
 
+    client = nats.aio.client.Client()
+
     async def on_lost() -> None:
-        log.warning("NATS: connection lost, trying again")
+        if not client.is_closed and not client.is_draining:
+            log.warning("NATS: connection lost, trying again")
 
     async def on_back() -> None:
         log.info("NATS: connected again")
 
     try:
-        return await nats.connect(
+        await client.connect(
             url,
             name="simulator",
             max_reconnect_attempts=-1,
@@ -69,6 +72,7 @@ async def connect_nats(url: str) -> Publisher | None:
             disconnected_cb=on_lost,
             reconnected_cb=on_back,
         )
+        return client
     except Exception as error:  # the client raises many kinds, all mean that nobody is there
         log.warning("NATS at %s does not answer (%s): everything goes over HTTP", url, error)
         return None

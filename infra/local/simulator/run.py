@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from simulator.outlets import JobOutlet, MetricOutlet, Publisher, Subjects, conn
 log = logging.getLogger("simulator")
 
 WINDOW = 600  # seconds of one step of the back-fill
+GRACE = 3.0  # seconds to finish a window when told to stop
 BEAT = 5.0  # seconds between two looks in live running
 NODE_STATES_EVERY = 60
 # The adapter of this cluster publishes its jobs, the other one posts them.
@@ -123,10 +124,25 @@ class Simulation:
         limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
         try:
             async with httpx.AsyncClient(limits=limits, trust_env=False, transport=self.transport) as http:
-                await self._run(http, publisher, once=once)
+                await self._until_stopped(self._run(http, publisher, once=once))
         finally:
             if publisher is not None:
                 await publisher.close()
+
+    async def _until_stopped(self, running: Coroutine[Any, Any, None]) -> None:
+        """Await `running`; once `stopping` is set it has a few seconds to come to an end of its own."""
+        run = asyncio.create_task(running)
+        stop = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        await asyncio.wait({run}, timeout=GRACE)
+        if not run.done():
+            # What of this window was told is told; the next start goes on from the window's begin.
+            run.cancel()
+        try:
+            await run
+        except asyncio.CancelledError:
+            log.info("stopped in the middle of a window")
 
     async def _run(self, http: httpx.AsyncClient, publisher: Publisher | None, *, once: bool) -> None:
         stack = self.stack
@@ -149,20 +165,22 @@ class Simulation:
         until = start
         # The present moves while the past is filled in: the last window reaches up to it.
         while not self.stopping.is_set() and until < (now := int(self.clock()) - 1):
-            until = await self._window(site, until, min(until + WINDOW, now), metrics, jobs)
-            memory.keep(until, site.next_job_id)
+            until = await self._window(site, until, min(until + WINDOW, now), metrics, jobs, memory)
             log.info(
                 "back-fill %3.0f %%: %s, %s lines, %d jobs", 100 * (until - start) / (now - start),
                 time.strftime("%H:%M", time.localtime(until)), f"{self.lines:,}", self.jobs,
             )  # fmt: skip
             if until == now:
                 break
+        if self.stopping.is_set():
+            log.info("stopped while filling in the past; the next start goes on from there")
+            return
         log.info(
             "back-fill done in %.1f s: %s lines, %d jobs, %d running",
             time.monotonic() - began, f"{self.lines:,}", self.jobs, len(site.running),
         )  # fmt: skip
         for _ in range(3):
-            if jobs.waiting and not self.stopping.is_set():
+            if jobs.waiting:
                 await asyncio.sleep(1)
                 await jobs.deliver()
         if jobs.waiting:
@@ -186,8 +204,7 @@ class Simulation:
             now = int(self.clock()) - 1
             if now <= until:
                 continue
-            until = await self._window(site, until, now, metrics, jobs, live=True)
-            memory.keep(until, site.next_job_id)
+            until = await self._window(site, until, now, metrics, jobs, memory, live=True)
             if until - told >= NODE_STATES_EVERY:
                 told = until
                 await self._node_states(site, jobs, until)
@@ -200,12 +217,15 @@ class Simulation:
         until: int,
         metrics: MetricOutlet,
         jobs: JobOutlet,
+        memory: Memory,
         *,
         live: bool = False,
     ) -> int:
         """Tell the hub what happened in (after, until]: the metrics first, so that a job that ends has all
         its samples when it is archived."""
         events = site.advance(until)
+        # Before anything is told: after an unclean end, no job id is used twice.
+        memory.keep(after, site.next_job_id)
         # A few seconds a request while filling in the past: the store may be busy with it.
         patience = 5.0 if live else 60.0
         async with asyncio.TaskGroup() as group:
@@ -218,6 +238,7 @@ class Simulation:
             await self._tell(site, jobs, event)
         await metrics.flush()
         await jobs.deliver()
+        memory.keep(until, site.next_job_id)
         return until
 
     async def _send(self, metrics: MetricOutlet, batch: Batch, patience: float) -> None:
@@ -240,18 +261,24 @@ class Simulation:
     async def _stop_left_over(self, jobs: JobOutlet, site: DemoSite, known_until: int) -> None:
         """End what an earlier run left running on the demo clusters, when its metrics end."""
         left = [job for job in await jobs.running() if job.get("cluster") in site.names]
+        ends: dict[truth.JobKey, int] = {}
+        stops: list[dict[str, Any]] = []
         for job in left:
-            end = max(int(job["startTime"]), known_until)
-            body: dict[str, Any] = {
-                "jobId": job["jobId"],
-                "cluster": job["cluster"],
-                "jobState": "cancelled",
-                "stopTime": end,
-            }
-            truth.write(
-                self._truth, truth.cut(self._truth, job["cluster"], job["jobId"], int(job["startTime"]), end)
+            start = int(job["startTime"])
+            end = max(start, known_until)
+            ends[job["cluster"], job["jobId"], start] = end
+            stops.append(
+                {"jobId": job["jobId"], "cluster": job["cluster"], "jobState": "cancelled", "stopTime": end}
             )
-            # Over REST whatever the cluster: the answer says whether it is done.
-            await jobs.stop_now(body)
-        if left:
-            log.info("ended %d jobs that an earlier run left running", len(left))
+        if not left:
+            return
+        truth.write(self._truth, list(truth.cut(self._truth, ends)))
+        gate = asyncio.Semaphore(4)
+
+        async def stop(body: dict[str, Any]) -> bool:
+            async with gate:
+                # Over REST whatever the cluster: the answer says whether it is done.
+                return await jobs.stop_now(body)
+
+        done = await asyncio.gather(*map(stop, stops))
+        log.info("ended %d of %d jobs that an earlier run left running", sum(done), len(left))

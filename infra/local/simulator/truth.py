@@ -25,6 +25,7 @@ from simulator.nodes import Fault
 from simulator.schedule import Job
 
 Record = dict[str, Any]
+JobKey = tuple[object, object, object]  # cluster, jobId, startTime
 
 
 def records(job: Job, cluster: DemoCluster, fault: Fault) -> Iterator[Record]:
@@ -86,14 +87,15 @@ def _slow(job: Job, cluster: DemoCluster, fault: Fault) -> Record | None:
     }
 
 
-def cut(path: Path, cluster: str, job_id: int, start: int, end: int) -> Iterator[Record]:
-    """The records of a job that ended earlier than was planned, with their intervals cut at `end`."""
-    latest: dict[str, Record] = {}
+def cut(path: Path, ends: Mapping[JobKey, int]) -> Iterator[Record]:
+    """The records of jobs that ended earlier than was planned, with their intervals cut at that end."""
+    latest: dict[tuple[JobKey, object, object], Record] = {}
     for record in read(path):
-        if (record["cluster"], record["jobId"], record["startTime"]) == (cluster, job_id, start):
-            latest[str(record["diagnosis"]) + record["kind"]] = record
-    for record in latest.values():
-        first, last = record["interval"]
+        job = (record.get("cluster"), record.get("jobId"), record.get("startTime"))
+        if job in ends:
+            latest[job, record["diagnosis"], record["kind"]] = record
+    for (job, _, _), record in latest.items():
+        (first, last), end = record["interval"], ends[job]
         if last > end:
             yield record | {"interval": [min(first, end), end]}
 

@@ -135,7 +135,6 @@ class LocalStack:
             "NodeIngest": "none",
             "ArchiveDelaySeconds": "5",
             "ArchiveRetrySeconds": "60",
-            "ArchiverConcurrency": "2",
         }
 
     def _rebuild(self, site: Site) -> None:

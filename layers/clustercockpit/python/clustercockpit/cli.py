@@ -10,7 +10,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,11 +236,20 @@ def _print_token(site: Site, username: str) -> None:
 
 
 def _init_db(site: Site) -> None:
-    try:
-        importer = import_module("clustercockpit.archive.importer")
-    except ModuleNotFoundError:
-        raise ConfigurationError("-init-db is not active yet: this build has no importer") from None
-    importer.run(site)
+    """Put the archive's jobs into the table; what is there already stays as it is."""
+    from clustercockpit.archive import importer
+
+    report = importer.run(
+        site,
+        site.archive,
+        progress=lambda r: log.info("-init-db: %d of %d jobs, %d damaged", r.done, r.total, r.failed),
+    )
+    for error in report.errors:
+        log.warning("-init-db: passed over: %s", error)
+    _say(
+        f"{report.imported} jobs were added from the archive, {report.present} were there already, "
+        f"{report.failed} could not be read."
+    )
 
 
 def _serve(site: Site, *, accept_inactive: bool, developing: bool) -> int:

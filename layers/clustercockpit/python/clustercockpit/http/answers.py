@@ -5,6 +5,7 @@ The object is the reference's: `{"status": "<reason phrase>", "error": "<message
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,8 @@ from clustercockpit.errors import (
     TooLargeError,
     UnavailableError,
 )
+
+log = logging.getLogger(__name__)
 
 # Refused duplicates and wrong states are 422 in the reference, and its clients test for that number.
 STATUS: dict[type[ClusterCockpitError], int] = {
@@ -91,6 +94,10 @@ def error_answer(status: int, message: str, headers: dict[str, str] | None = Non
 def answer_for(error: ClusterCockpitError | Refusal) -> Response:
     if isinstance(error, Refusal):
         return error_answer(error.status, str(error), error.headers)
+    if isinstance(error, ConfigurationError):
+        # What is wrong with the installation is its keepers' business.
+        log.error("%s", error)
+        return error_answer(500, "this installation is not set up correctly; its log says more")
     headers = {"Retry-After": "60"} if isinstance(error, RateLimitedError | UnavailableError) else None
     return error_answer(status_of(error), str(error), headers)
 

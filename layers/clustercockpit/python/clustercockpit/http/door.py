@@ -27,6 +27,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,12 +37,13 @@ from clustercockpit.access.rules import RULES, AddressFilter, Credential, Rule
 from clustercockpit.access.sessions import COOKIE
 from clustercockpit.errors import NotAuthenticatedError
 from clustercockpit.http.address import client_address
-from clustercockpit.http.answers import error_answer, not_found_answer
+from clustercockpit.http.answers import JSON_PREFIXES, error_answer, not_found_answer
 
 if TYPE_CHECKING:
     from clustercockpit.access.authentication import Authentication
     from clustercockpit.site import Site
 
+CATCH_ALL = "/{path:path}"
 USER_KEY = "clustercockpit.user"
 AUTHENTICATION_KEY = "clustercockpit.authentication"
 
@@ -160,6 +162,7 @@ class Door:
         self.app = app
         self.routes = routes
         self.site = site
+        self.may_serve = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -167,28 +170,12 @@ class Door:
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"no {scope['type']} here")
-        allowed: set[str] = set()
-        for route in self.routes:
-            match, _ = route.matches(scope)
-            if match is Match.FULL:
-                break
-            if match is Match.PARTIAL:
-                allowed |= route.methods or set()
-        else:
-            if allowed:
-                answer = error_answer(
-                    405,
-                    f"method {scope['method']} is not supported here",
-                    {"Allow": ", ".join(sorted(allowed))},
-                )
-            else:
-                answer = not_found_answer(scope["path"])
-            await answer(scope, receive, send)
-            return
-        rule = getattr(route, "rule", None)
+        rule = self._rule(scope)
         if not isinstance(rule, Rule):
-            await not_found_answer(scope["path"])(scope, receive, send)
+            await rule(scope, receive, send)
             return
+        if not self.may_serve:
+            await run_in_threadpool(self._check)
         source = self.site.configuration_source
         if source.due:
             await run_in_threadpool(source.current)
@@ -199,3 +186,29 @@ class Door:
                 identify, authentication, scope, rule
             )
         await self.app(scope, receive, send)
+
+    def _check(self) -> None:
+        """A server checks its keys before it listens; a function cannot be kept from starting, so it answers
+        nothing until they are good."""
+        if self.site.settings.auth_secret_arn:
+            self.site.check_start()
+        self.may_serve = True
+
+    def _rule(self, scope: Scope) -> Rule | Response:
+        """The rule of the route that will answer, or the answer where none will."""
+        for_programs = scope["path"].startswith(JSON_PREFIXES)
+        allowed: set[str] = set()
+        for route in self.routes:
+            match, _ = route.matches(scope)
+            if match is Match.NONE:
+                continue
+            if route.path == CATCH_ALL and (match is Match.PARTIAL or (allowed and for_programs)):
+                continue  # the pages take any address: that does not make it one of theirs
+            if match is Match.FULL:
+                rule = getattr(route, "rule", None)
+                return rule if isinstance(rule, Rule) else not_found_answer(scope["path"])
+            allowed |= route.methods or set()
+        if not allowed:
+            return not_found_answer(scope["path"])
+        message = f"method {scope['method']} is not supported here"
+        return error_answer(405, message, {"Allow": ", ".join(sorted(allowed))})

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+from botocore.exceptions import BotoCoreError
 from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
-from pynamodb.exceptions import DoesNotExist, PutError, UpdateError
+from pynamodb.exceptions import DoesNotExist, PutError, PynamoDBException, UpdateError
 
 from clustercockpit.access.model import AuthSource, split_roles
 from clustercockpit.errors import ConflictError, NotFoundError, RateLimitedError, UnavailableError
@@ -56,6 +58,23 @@ class BudgetItem(TableItem):
     full_at = NumberAttribute(default=0)
 
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _answering(operation: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A table that does not answer is told as such."""
+
+    @wraps(operation)
+    def told(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return operation(*args, **kwargs)
+        except (PynamoDBException, BotoCoreError) as error:
+            raise UnavailableError("the user database does not answer; try again") from error
+
+    return told
+
+
 def _failed(error: PutError | UpdateError) -> bool:
     return error.cause_response_code == "ConditionalCheckFailedException"
 
@@ -72,6 +91,7 @@ class DynamoUsers:
 
     # Accounts
 
+    @_answering
     def get(self, username: str) -> Account | None:
         if not username:
             return None
@@ -80,14 +100,17 @@ class DynamoUsers:
         except DoesNotExist:
             return None
 
+    @_answering
     def get_many(self, usernames: Iterable[str]) -> dict[str, Account]:
         keys = [("USER", username) for username in set(usernames) if username]
         found = [_account(item) for item in self._accounts.batch_get(keys)] if keys else []
         return {account.username: account for account in found}
 
+    @_answering
     def accounts(self) -> list[Account]:
         return [_account(item) for item in self._accounts.query("USER", consistent_read=True)]
 
+    @_answering
     def add(self, account: Account) -> Account:
         now = int(self._clock())
         account = replace(account, created=now, updated=now, version=1)
@@ -96,9 +119,10 @@ class DynamoUsers:
         except PutError as error:
             if _failed(error):
                 raise ConflictError(f"user {account.username} exists already") from None
-            raise UnavailableError("the user database did not answer; try again") from error
+            raise
         return account
 
+    @_answering
     def change(self, username: str, change: Callable[[Account], Account]) -> Account:
         for _ in range(_WRITERS):
             before = self.get(username)
@@ -112,11 +136,12 @@ class DynamoUsers:
                 self._item(after).save(condition=self._accounts.ver == before.version)
             except PutError as error:
                 if not _failed(error):
-                    raise UnavailableError("the user database did not answer; try again") from error
+                    raise
             else:
                 return after
         raise UnavailableError(f"user {username} is being changed by others; try again")
 
+    @_answering
     def remove(self, username: str) -> None:
         self._accounts("USER", username).delete()
         keys = [item.sk for item in self._settings.query(f"CFG#{username}", consistent_read=True)]
@@ -141,27 +166,33 @@ class DynamoUsers:
 
     # UI settings
 
+    @_answering
     def settings(self, username: str) -> dict[str, str]:
         return {item.sk: item.value for item in self._settings.query(f"CFG#{username}", consistent_read=True)}
 
+    @_answering
     def set_setting(self, username: str, key: str, value: str) -> None:
         self._settings(f"CFG#{username}", key, value=value).save()
 
     # Sessions
 
+    @_answering
     def epoch(self, username: str) -> int:
         item = self._epoch_item(username)
         return int(item.epoch) if item is not None else 0
 
+    @_answering
     def raise_epoch(self, username: str) -> int:
         item = self._epochs(f"SES#{username}", "E")
         item.update(actions=[self._epochs.epoch.set((self._epochs.epoch | 0) + 1)])
         return int(item.epoch)
 
+    @_answering
     def keep_projects(self, username: str, projects: Sequence[str]) -> None:
         item = self._epochs(f"SES#{username}", "E")
         item.update(actions=[self._epochs.projects.set(list(projects))])
 
+    @_answering
     def kept_projects(self, username: str) -> frozenset[str]:
         item = self._epoch_item(username)
         return frozenset(item.projects or ()) if item is not None else frozenset()
@@ -174,6 +205,7 @@ class DynamoUsers:
 
     # Attempts: a bucket is the moment at which it will be full again, so one number is enough.
 
+    @_answering
     def take(self, key: str, *, burst: int, seconds_each: float) -> float:
         for _ in range(_WRITERS):
             now = self._clock()
@@ -186,6 +218,7 @@ class DynamoUsers:
                 return 0.0
         raise RateLimitedError("too many attempts at once, try again in a few minutes")
 
+    @_answering
     def give_back(self, key: str, *, seconds_each: float) -> None:
         for _ in range(_WRITERS):
             stored = self._budget(key)
@@ -211,7 +244,7 @@ class DynamoUsers:
         except UpdateError as error:
             if _failed(error):
                 return False
-            raise UnavailableError("the user database did not answer; try again") from error
+            raise
         return True
 
 

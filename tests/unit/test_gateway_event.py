@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -61,7 +63,17 @@ def event(
 
 
 @pytest.fixture
-def handler() -> Any:
+def loop() -> Iterator[None]:
+    """The adapter runs requests on the thread's event loop, and leaves that one open."""
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield
+    asyncio.set_event_loop(None)
+    made.close()
+
+
+@pytest.fixture
+def handler(loop: None) -> Any:
     router = guarded_router("public")
 
     @router.get("/seen")

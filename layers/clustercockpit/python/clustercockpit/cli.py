@@ -303,7 +303,7 @@ def _set_up_logging(level: int, *, dated: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PriorityFormatter("%(asctime)s %(message)s" if dated else "%(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("botocore", "boto3", "urllib3", "httpx", "httpcore"):
+    for chatty in ("botocore", "boto3", "pynamodb", "urllib3", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
 
 

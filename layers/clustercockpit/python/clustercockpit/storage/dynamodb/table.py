@@ -148,6 +148,8 @@ class Table:
                     "connect_timeout_seconds": 1,
                     "read_timeout_seconds": 5,
                     "max_retry_attempts": 3,
+                    # As many as there are request threads
+                    "max_pool_connections": 40,
                 },
             )
             # The class is made by calling its own metaclass, which sets PynamoDB's machinery up

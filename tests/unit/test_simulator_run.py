@@ -28,6 +28,7 @@ class Hub:
     told: list[tuple[str, Any]] = field(default_factory=list)
     running: list[dict[str, Any]] = field(default_factory=list)
     failing: int = 0  # so many starts are answered 500
+    untaken: tuple[str, ...] = ()  # subjects that no stream stores
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -61,6 +62,9 @@ class Hub:
         assert time.endswith("000000000")
         self.told.append((function, body))
 
+    async def is_taken(self, subject: str) -> bool:
+        return subject not in self.untaken
+
     async def flush(self) -> None:
         return
 
@@ -83,9 +87,16 @@ def _simulation(hub: Hub, folder: Path, **more: Any) -> Simulation:
     )  # fmt: skip
 
 
-async def test_the_past_is_told_metrics_first_with_true_times(tmp_path: Path) -> None:
-    hub = Hub()
-    await _simulation(hub, tmp_path).run(once=True)
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[Hub, Path]:
+    """Half an hour, told once for the tests that only look."""
+    hub, folder = Hub(), tmp_path_factory.mktemp("past")
+    asyncio.run(_simulation(hub, folder).run(once=True))
+    return hub, folder
+
+
+def test_the_past_is_told_metrics_first_with_true_times(past: tuple[Hub, Path]) -> None:
+    hub, _ = past
     newest = 0
     running: dict[tuple[str, int], int] = {}
     for kind, content in hub.told:
@@ -102,9 +113,8 @@ async def test_the_past_is_told_metrics_first_with_true_times(tmp_path: Path) ->
     assert {cluster for cluster, _ in running} == {"kestrel", "heron"}
 
 
-async def test_half_of_the_nodes_send_over_each_way_and_every_node_sends(tmp_path: Path) -> None:
-    hub = Hub()
-    await _simulation(hub, tmp_path, backfill=300).run(once=True)
+def test_half_of_the_nodes_send_over_each_way_and_every_node_sends(past: tuple[Hub, Path]) -> None:
+    hub, _ = past
     posted = {line.split("hostname=")[1].split(",")[0] for _, t in hub.of("metrics") for line in [t]}
     published = {text.split("hostname=")[1].split(",")[0] for text in hub.of("nats metrics")}
     assert not posted & published
@@ -113,9 +123,8 @@ async def test_half_of_the_nodes_send_over_each_way_and_every_node_sends(tmp_pat
     assert all(len(text) < 1_000_000 for text in hub.of("nats metrics"))
 
 
-async def test_starts_stops_and_node_states_are_the_adapters(tmp_path: Path) -> None:
-    hub = Hub()
-    await _simulation(hub, tmp_path).run(once=True)
+def test_starts_stops_and_node_states_are_the_adapters(past: tuple[Hub, Path]) -> None:
+    hub, _ = past
     starts = hub.of("start_job")
     for body in starts:
         assert body["jobState"] == ""
@@ -134,7 +143,7 @@ async def test_starts_stops_and_node_states_are_the_adapters(tmp_path: Path) -> 
 
 async def test_a_refused_start_is_told_again_before_anything_behind_it(tmp_path: Path) -> None:
     hub = Hub(failing=9)
-    await _simulation(hub, tmp_path).run(once=True)
+    await _simulation(hub, tmp_path, backfill=900).run(once=True)
     started: set[int] = set()
     for kind, body in hub.told:
         if kind == "start_job" and body["cluster"] == "kestrel":
@@ -150,23 +159,34 @@ async def test_without_a_broker_everything_goes_over_http(tmp_path: Path) -> Non
     async def nobody(url: str) -> None:
         return None
 
-    simulation = _simulation(hub, tmp_path, backfill=600)
+    simulation = _simulation(hub, tmp_path, backfill=300)
     simulation.connect = nobody
     await simulation.run(once=True)
     assert not hub.of("nats metrics")
     assert {body["cluster"] for body in hub.of("start_job")} == {"kestrel", "heron"}
 
 
-async def test_a_restart_ends_what_was_left_running_and_goes_on_where_it_ended(tmp_path: Path) -> None:
-    first = Hub()
-    await _simulation(first, tmp_path).run(once=True)
+async def test_what_no_stream_takes_goes_over_http(tmp_path: Path) -> None:
+    hub = Hub(untaken=("hpc-metrics",))
+    await _simulation(hub, tmp_path, backfill=120).run(once=True)
+    assert not hub.of("nats metrics")
+    posted = {text.split("hostname=")[1].split(",")[0] for _, text in hub.of("metrics")}
+    assert posted == {*load("kestrel").hosts, *load("heron").hosts}
+
+
+async def test_a_restart_ends_what_was_left_running_and_goes_on_where_it_ended(
+    past: tuple[Hub, Path], tmp_path: Path
+) -> None:
+    first, folder = past
+    for name in ("truth.jsonl", "simulator.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
     stopped = {(b["cluster"], b["jobId"]) for b in first.of("stop_job")}
     left = [b for b in first.of("start_job") if (b["cluster"], b["jobId"]) not in stopped]
     highest = max(b["jobId"] for b in first.of("start_job"))
 
     second = Hub(running=[*left, {"cluster": "other", "jobId": 1, "startTime": 1}])
     later = _simulation(second, tmp_path)
-    later.clock = lambda: NOW + 600
+    later.clock = lambda: NOW + 300
     await later.run(once=True)
     ended = second.of("stop_job")[: len(left)]
     assert {(b["cluster"], b["jobId"]) for b in ended} == {(b["cluster"], b["jobId"]) for b in left}

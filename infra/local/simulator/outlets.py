@@ -13,12 +13,16 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
 log = logging.getLogger("simulator")
 
+PATIENCE_FOR_STREAMS = 5  # seconds
 NATS_CHUNK = 400_000  # bytes of one message; brokers refuse above 1 MB
 
 
@@ -27,13 +31,17 @@ class HubUnreachableError(Exception):
 
 
 class Publisher(Protocol):
-    """As much of a NATS client as is needed."""
+    """A way to publish, and to learn whether anybody keeps what is published."""
 
     async def publish(self, subject: str, payload: bytes) -> None: ...
 
     async def flush(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    async def is_taken(self, subject: str) -> bool:
+        """Whether a stream stores this subject. What nobody takes would vanish without a word."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,43 @@ class Subjects:
     nodes: str = "hpc-nodes"
 
 
+class NatsPublisher:
+    """A client that reconnects for ever."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        await self._client.publish(subject, payload)
+
+    async def flush(self) -> None:
+        await self._client.flush()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def is_taken(self, subject: str) -> bool:
+        from nats.errors import Error
+
+        for _ in range(PATIENCE_FOR_STREAMS):
+            try:
+                await self._client.jetstream().find_stream_name_by_subject(subject)
+            except Error:  # no such stream yet, or no JetStream: the store may still be starting
+                await asyncio.sleep(1)
+            else:
+                return True
+        return False
+
+
 async def connect_nats(url: str) -> Publisher | None:
-    """A client that reconnects for ever, or None (said in the log) when nobody listens at the start."""
-    import nats.aio.client
+    """A publisher, or None (said in the log) when nobody listens at the start."""
+    from nats.aio.client import Client
+
+    client = Client()
 
     # The client reports every lost connection; one line is enough.
     async def on_error(error: Exception) -> None:
         log.debug("NATS: %s", error)
-
-    client = nats.aio.client.Client()
 
     async def on_lost() -> None:
         if not client.is_closed and not client.is_draining:
@@ -72,10 +108,18 @@ async def connect_nats(url: str) -> Publisher | None:
             disconnected_cb=on_lost,
             reconnected_cb=on_back,
         )
-        return client
     except Exception as error:  # the client raises many kinds, all mean that nobody is there
         log.warning("NATS at %s does not answer (%s): everything goes over HTTP", url, error)
         return None
+    return NatsPublisher(client)
+
+
+async def taking(publisher: Publisher | None, subject: str, what: str) -> Publisher | None:
+    """The publisher if the subject is taken; None, said in the log, if `what` must go over HTTP."""
+    if publisher is None or await publisher.is_taken(subject):
+        return publisher
+    log.warning("NATS: no stream takes %s, so %s go over HTTP", subject, what)
+    return None
 
 
 class MetricOutlet:

@@ -16,7 +16,7 @@ import httpx
 from simulator import scheduler_messages as messages
 from simulator import truth
 from simulator.demo_site import Batch, DemoSite, JobEvent
-from simulator.outlets import JobOutlet, MetricOutlet, Publisher, Subjects, connect_nats
+from simulator.outlets import JobOutlet, MetricOutlet, Publisher, Subjects, connect_nats, taking
 
 log = logging.getLogger("simulator")
 
@@ -146,8 +146,11 @@ class Simulation:
 
     async def _run(self, http: httpx.AsyncClient, publisher: Publisher | None, *, once: bool) -> None:
         stack = self.stack
+        subjects = stack.subjects
+        job_publisher = await taking(publisher, subjects.jobs, "jobs")
+        metric_publisher = await taking(publisher, subjects.metrics, "metrics")
         jobs = JobOutlet(
-            http, stack.url, stack.api_token, publisher=publisher, subjects=stack.subjects,
+            http, stack.url, stack.api_token, publisher=job_publisher, subjects=subjects,
             over_nats=NATS_CLUSTERS, encode=messages.nats_event,
         )  # fmt: skip
         memory = Memory.read(self.directory / "simulator.json")
@@ -157,8 +160,8 @@ class Simulation:
             seed=self.seed, start=start, speed=self.speed, users=stack.users, first_id=memory.next_job_id
         )
         metrics = MetricOutlet(
-            http, stack.metric_store_url, stack.api_token, publisher=publisher,
-            subject=stack.subjects.metrics, hosts={n: site.cluster(n).hosts for n in site.names},
+            http, stack.metric_store_url, stack.api_token, publisher=metric_publisher,
+            subject=subjects.metrics, hosts={n: site.cluster(n).hosts for n in site.names},
         )  # fmt: skip
         await self._stop_left_over(jobs, site, memory.until or start)
         began = time.monotonic()

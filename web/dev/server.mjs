@@ -120,12 +120,12 @@ const server = createServer(async (request, answer) => {
   const json = (status, value, headers = {}) => { answer.writeHead(status, { 'content-type': 'application/json', ...headers }); answer.end(JSON.stringify(value)); };
   const inside = /session=demo/.test(request.headers.cookie ?? '');
   if (url.pathname === '/fault') { fault = url.searchParams.get('is') ?? ''; return json(200, { fault }); }
-  if (url.pathname === '/login' && request.method === 'POST') {
+  if (/^.login.?$/.test(url.pathname) && request.method === 'POST') {
     const form = new URLSearchParams(body.toString());
     if (form.get('password') !== 'demo') return json(401, { status: 'Unauthorized', error: 'Authentication failed' });
     return json(200, { username: form.get('username') }, { 'set-cookie': 'session=demo; Path=/; HttpOnly; SameSite=Lax' });
   }
-  if (url.pathname === '/logout') return json(200, {}, { 'set-cookie': 'session=; Path=/; Max-Age=0' });
+  if (/^.logout.?$/.test(url.pathname)) return json(200, {}, { 'set-cookie': 'session=; Path=/; Max-Age=0' });
   if (url.pathname === '/frontend/me') return inside ? json(200, { username: 'demo', name: 'Demo User', roles: ['user', 'admin'], projects: [] }) : json(401, { status: 'Unauthorized', error: 'unauthorized' });
   if (url.pathname === '/query' || url.pathname.startsWith('/frontend/')) {
     if (!inside || fault === 'expired') return json(401, { error: 'unauthorized' });

@@ -26,15 +26,16 @@ export class HttpClient implements Client {
     };
   }
 
+  // With a slash: some gateways keep the bare names for themselves.
   async login(username: string, password: string): Promise<void> {
-    await this.request('/login', {
+    await this.request('/login/', {
       method: 'POST',
       body: new URLSearchParams({ username, password }),
     });
   }
 
   async logout(): Promise<void> {
-    await this.request('/logout', { method: 'POST' });
+    await this.request('/logout/', { method: 'POST' });
   }
 
   async catalog(signal?: AbortSignal): Promise<Catalog> {

@@ -94,7 +94,7 @@ export class JobSeries {
   private readonly asked = new Set<string>();
 
   constructor(
-    readonly job: JobDetail,
+    public job: JobDetail,
     public points: number,
   ) {}
 
@@ -123,7 +123,8 @@ export class JobSeries {
     this.wanted = wanted;
     const missing = wanted.filter(({ metric, scope }) => !this.asked.has(key(metric, scope)));
     for (const { metric, scope } of missing) this.asked.add(key(metric, scope));
-    const work: Promise<void>[] = questions(missing).map((question) => this.load(this.overview, { ...question, points: this.points }, this.stopAll.signal));
+    const resolution = this.resolutionFor(this.elapsed());
+    const work: Promise<void>[] = questions(missing).map((question) => this.load(this.overview, { ...question, resolution }, this.stopAll.signal));
     if (this.detailOf && missing.length > 0) work.push(this.loadDetail(missing));
     await Promise.all(work);
   }
@@ -156,7 +157,7 @@ export class JobSeries {
       questions(wanted.filter((one) => !asMeasured(one))).map((question) =>
         this.load(
           this.detail,
-          { ...question, points: this.points, from: Math.floor(Math.max(this.job.startTime, from - margin)), to: Math.ceil(to + margin) },
+          { ...question, resolution: this.resolutionFor(to - from), from: Math.floor(Math.max(this.job.startTime, from - margin)), to: Math.ceil(to + margin) },
           this.stopDetail.signal,
         ),
       ),
@@ -177,20 +178,29 @@ export class JobSeries {
     }
   }
 
+  private elapsed(): number {
+    return this.job.state === 'running' ? Math.max(1, (this.now || Date.now() / 1000) - this.job.startTime) : this.job.duration;
+  }
+
+  /** Seconds per value. Said in seconds, not points, so that a later answer continues each metric's grid. */
+  private resolutionFor(span: number): number {
+    return Math.max(1, Math.ceil(span / this.points));
+  }
+
   /** Continue a running job's curves. Throws what the client throws. */
   async poll(tail: [number, number] | null): Promise<void> {
     this.polls += 1;
     const signal = this.stopAll.signal;
     for (const part of this.overview.parts) {
       const { frame, question } = part;
-      const step = Math.max(0, ...frame.metrics.flatMap((metric) => [...metric.series.map((one) => one.step), metric.spread?.step ?? 0]));
-      const length = Math.max(0, ...frame.metrics.map((metric) => metric.series[0]?.mean.length ?? metric.spread?.median.length ?? 0));
       // From time to time the whole, so that statistics, late samples and the resolution are right again.
-      const whole = frame.next === null || step === 0 || length > 1.4 * this.points || this.polls % 20 === 0;
-      const answer = await client.series(this.job.id, whole ? question : { ...question, points: undefined, resolution: step, since: frame.next! }, signal);
+      const resolution = this.resolutionFor(this.elapsed());
+      const whole = frame.next === null || resolution > 1.4 * question.resolution! || this.polls % 20 === 0;
+      if (whole) part.question = { ...question, resolution };
+      const answer = await client.series(this.job.id, whole ? part.question : { ...question, since: frame.next! }, signal);
       part.frame = whole ? answer : continueFrame(frame, answer, frame.next!);
       this.now = answer.now;
-      this.overview.show(question, part.frame);
+      this.overview.show(part.question, part.frame);
     }
     if (tail) {
       const [from, to] = tail;

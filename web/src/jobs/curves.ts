@@ -14,6 +14,18 @@ export interface Curve {
   scope: Scope;
 }
 
+/** Over a curve's time: what it says about the job so far. */
+export function curveStatistics(curve: Curve | undefined): { avg: number; min: number; max: number } | undefined {
+  if (!curve || Number.isNaN(curve.average)) return undefined;
+  let min = Infinity;
+  let max = -Infinity;
+  for (let i = 0; i < curve.min.length; i++) {
+    if (curve.min[i]! < min) min = curve.min[i]!;
+    if (curve.max[i]! > max) max = curve.max[i]!;
+  }
+  return { avg: curve.average, min, max };
+}
+
 export const CURVE_POINTS = 120;
 const AT_ONCE = 4;
 const REMEMBER = 300;

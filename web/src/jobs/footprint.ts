@@ -1,6 +1,6 @@
 // A job's footprint, judged: what the list shows in brief and the job view in full.
 
-import type { Job, SubCluster, Thresholds, Unit } from '../client/model';
+import type { Catalog, FootprintValue, Job, Statistic, SubCluster, Thresholds, Unit } from '../client/model';
 import { LEVELS, footprintThresholds, isRated, levelOf, type Level } from '../metrics/thresholds';
 
 export interface FootprintBar {
@@ -16,10 +16,26 @@ export interface FootprintBar {
   ticks: { at: number; what: 'alert' | 'caution' | 'normal' }[];
 }
 
+/**
+ * What a running job's footprint is so far, from statistics per node: mean of averages, smallest, largest.
+ * Stored footprints come later.
+ */
+export function footprintSoFar(
+  subCluster: SubCluster,
+  catalog: Catalog,
+  statistics: (metric: string) => { avg: number; min: number; max: number } | undefined,
+): FootprintValue[] {
+  return subCluster.footprint.flatMap((name) => {
+    const stat = (catalog.metrics.find((metric) => metric.name === name)?.footprint || 'avg') as Statistic;
+    const value = statistics(name)?.[stat];
+    return value === undefined || !Number.isFinite(value) ? [] : [{ name, stat, value }];
+  });
+}
+
 /** Most serious first, then in the order of the cluster's document. */
-export function footprintBars(job: Job, subCluster: SubCluster | undefined): FootprintBar[] {
+export function footprintBars(job: Job, subCluster: SubCluster | undefined, values = job.footprint): FootprintBar[] {
   const order = new Map(subCluster?.footprint.map((name, i) => [name, i]));
-  return job.footprint
+  return values
     .map(({ name, stat, value }): FootprintBar => {
       const config = subCluster?.metricConfig.find((metric) => metric.name === name);
       const thresholds = config && subCluster ? footprintThresholds(config, stat, job, subCluster) : undefined;

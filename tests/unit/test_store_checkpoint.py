@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cc_metric_store.catalog import MetricDefinition, StaticCatalog
-from cc_metric_store.checkpoint import Checkpointer, OwnershipLostError
+from cc_metric_store.checkpoint import Checkpointer
+from cc_metric_store.durability import OwnershipLostError
 from cc_metric_store.engine import Engine
 from cc_metric_store.reading import Reader
 from clustercockpit.storage.directory import DirectoryObjectStore

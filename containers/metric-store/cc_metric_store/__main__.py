@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
 
-    from cc_metric_store.checkpoint import OwnershipLostError
+    from cc_metric_store.durability import OwnershipLostError
     from cc_metric_store.wiring import build
 
     try:

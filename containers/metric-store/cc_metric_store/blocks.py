@@ -261,12 +261,16 @@ class BlockStore:
         block.sealed[window] = self.encode_rows(block, matrix, rows)
         block.dirty.add(window)
 
-    def restore_open(self, block: Block, window: int, matrix: Matrix) -> None:
-        """Take over a decoded window as an open one, if its place is free."""
+    def restore_open(self, block: Block, window: int, matrix: Matrix) -> bool:
+        """Take over a decoded window as an open one; False if another has its place (a clock that was
+        set back makes more windows reach into the future than can be open)."""
+        if int(self.table.open_window[block.id, window % RING]) not in (NEVER, window):
+            return False
         place = np.full((max(block.capacity, matrix.shape[0]), block.slots), np.nan)
         place[: matrix.shape[0]] = matrix
         self._set_open(block, window, place)
         self.table.touched[block.id, window % RING] = 0
+        return True
 
     def free(self, block: Block, before: int) -> int:
         """Drop whole windows that end at or before the time; returns how many."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +29,10 @@ import zstandard
 
 from cc_metric_store import codec
 from cc_metric_store.blocks import Block, Sealed
+from cc_metric_store.durability import OwnershipLostError
 from cc_metric_store.engine import Engine
 from cc_metric_store.series import Host
-from clustercockpit.errors import ConflictError, NotFoundError
+from clustercockpit.errors import ConflictError, NotFoundError, UnavailableError
 from clustercockpit.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -37,16 +40,13 @@ logger = logging.getLogger(__name__)
 MAGIC = b"CCB1"
 FORMAT = 1
 PART_BYTES = 32 * 1024 * 1024
+_FETCH_ATTEMPTS = 30
 _MOST_HEADER = 256 * 1024 * 1024
 _PREFIX = struct.Struct("<4sI")
 _COLUMNS: list[tuple[str, str]] = [
     ("name", "<i4"), ("component", "<i4"), ("phase", "<i4"), ("earlier_phase", "<i4"),
     ("since", "<i8"), ("last_slot", "<i8"),
 ]  # fmt: skip
-
-
-class OwnershipLostError(Exception):
-    """Another process has taken over the store: this one must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,14 @@ class Manifest:
     written: float = 0.0
     positions: dict[str, Any] = field(default_factory=dict)  # per source: what is contained up to where
     objects: list[ObjectEntry] = field(default_factory=list)
+    owner: str = ""  # tells apart two processes that raised the same epoch
 
     def encode(self) -> bytes:
         return orjson.dumps(
             {
                 "format": FORMAT,
                 "epoch": self.epoch,
+                "owner": self.owner,
                 "number": self.number,
                 "written": self.written,
                 "positions": self.positions,
@@ -104,6 +106,7 @@ class Manifest:
             document["written"],
             document["positions"],
             [ObjectEntry(**item) for item in document["objects"]],
+            document.get("owner", ""),
         )
 
 
@@ -123,7 +126,11 @@ class Checkpointer:
         self.objects = objects
         self.prefix = prefix
         self.manifest = Manifest()
+        self.failures = 0
         self._etag: str | None = None
+        self._owner = secrets.token_hex(8)
+        self._attempt = 0  # number of the last checkpoint tried: keys of a failed one are not used again
+        self._garbage: set[str] = set()
 
     @property
     def manifest_key(self) -> str:
@@ -148,6 +155,8 @@ class Checkpointer:
                 self.objects.put(f"{self.prefix}/damaged-manifest-{self._etag.strip(chr(34))}.json", content)
                 self.manifest = Manifest()
         self.manifest.epoch += 1
+        self.manifest.owner = self._owner
+        self._attempt = self.manifest.number
         self._commit(self.manifest)
 
     def restore(self, workers: int = 8) -> RestoreReport:
@@ -183,10 +192,18 @@ class Checkpointer:
         return report
 
     def _fetch(self, entry: ObjectEntry) -> bytes | str:
-        try:
-            return self.objects.get(entry.key)[0]
-        except NotFoundError:
-            return f"{entry.key}: object is missing"
+        for attempt in range(_FETCH_ATTEMPTS):
+            try:
+                return self.objects.get(entry.key)[0]
+            except NotFoundError:
+                return f"{entry.key}: object is missing"
+            except (UnavailableError, OSError) as error:
+                # What cannot be reached is not lost: to go on without it would make it so
+                if attempt == _FETCH_ATTEMPTS - 1:
+                    raise
+                logger.warning("restore: %s cannot be read now (%s): trying again", entry.key, error)
+                time.sleep(min(0.05 * 2**attempt, 5.0))
+        raise AssertionError("unreachable")
 
     def _take(self, stored: StoredBlock) -> None:
         """Put one stored block in its place in the engine."""
@@ -208,9 +225,7 @@ class Checkpointer:
                 return
             matrix = np.full((block.rows, block.slots), np.nan)
             matrix[rows] = codec.decode(stored.data, codec.Layout.of(stored.columns["name"]))
-            if is_open:
-                engine.store.restore_open(block, stored.window, matrix)
-            else:
+            if not (is_open and engine.store.restore_open(block, stored.window, matrix)):
                 block.sealed[stored.window] = engine.store.encode_rows(block, matrix, block.rows)
 
     def _take_resliced(self, stored: StoredBlock, host: Host) -> None:
@@ -257,13 +272,14 @@ class Checkpointer:
             for block in engine.store.blocks:
                 for window in engine.store.collect_dirty(block):
                     dirty[block.timestep, window] = block.slots
-        number = self.manifest.number + 1
+        number = self._attempt = self._attempt + 1
         written: list[ObjectEntry] = []
         try:
             for (timestep, window), slots in sorted(dirty.items()):
                 folder = f"{self.prefix}/{timestep}-{window * slots * timestep}"
                 for part, content in enumerate(self._objects_of(timestep, window, slots)):
                     key = f"{folder}/{self.manifest.epoch}-{number}-{part}.ccb"
+                    self._garbage.add(key)  # unless the manifest comes to name it
                     self.objects.put(key, content)
                     digest = hashlib.sha256(content).hexdigest()
                     written.append(ObjectEntry(key, len(content), digest, timestep, window, slots))
@@ -274,15 +290,51 @@ class Checkpointer:
                 if (entry.timestep, entry.window) not in dirty and self._still_held(entry, oldest)
             ]
             gone = {entry.key for entry in self.manifest.objects} - {entry.key for entry in kept}
-            self._commit(Manifest(self.manifest.epoch, number, engine.clock(), contained, kept + written))
+            self._commit(
+                Manifest(
+                    self.manifest.epoch, number, engine.clock(), contained, kept + written, self._owner
+                )
+            )  # fmt: skip
         except BaseException:
+            self.failures += 1
             with engine.lock:
                 for block in engine.store.blocks:
                     block.dirty.update(w for (t, w) in dirty if t == block.timestep)
             raise
-        for key in sorted(gone):
-            self.objects.delete(key)
+        self._garbage |= gone
+        self._garbage -= {entry.key for entry in written}
+        self._sweep()
         return len(written)
+
+    def _sweep(self) -> None:
+        """Delete what no manifest names any more; what cannot be deleted now is left for the next time."""
+        for key in sorted(self._garbage):
+            try:
+                self.objects.delete(key)
+            except (UnavailableError, OSError) as error:
+                logger.warning("%s cannot be deleted now (%s)", key, error)
+                return
+            self._garbage.discard(key)
+
+    def find_orphans(self) -> int:
+        """Objects of checkpoints that earlier processes did not finish: deleted with the next checkpoint."""
+        named = {entry.key for entry in self.manifest.objects}
+        found = {
+            item.key
+            for item in self.objects.list(self.prefix + "/")
+            if item.key.endswith(".ccb") and item.key not in named and self._epoch_of(item.key) < self._epoch
+        }
+        self._garbage |= found
+        return len(found)
+
+    @property
+    def _epoch(self) -> int:
+        return self.manifest.epoch
+
+    @staticmethod
+    def _epoch_of(key: str) -> int:
+        text = key.rpartition("/")[2].partition("-")[0]
+        return int(text) if text.isdigit() else 1 << 62
 
     def _still_held(self, entry: ObjectEntry, oldest: int) -> bool:
         if entry.end > oldest:
@@ -323,19 +375,37 @@ class Checkpointer:
         return True
 
     def _commit(self, manifest: Manifest) -> None:
+        content = manifest.encode()
+        for retry in (True, False):
+            try:
+                self._etag = self.objects.put(
+                    self.manifest_key,
+                    content,
+                    if_match=self._etag,
+                    if_absent=self._etag is None,
+                    content_type="application/json",
+                )
+            except ConflictError:
+                if not (retry and self._is_ours()):
+                    raise OwnershipLostError(
+                        f"{self.manifest_key} was replaced by another process: there must be one writer only"
+                    ) from None
+            else:
+                self.manifest = manifest
+                return
+
+    def _is_ours(self) -> bool:
+        """Whether the manifest that is there is our own, from a put that gave no answer; if so its mark
+        counts from now on."""
         try:
-            self._etag = self.objects.put(
-                self.manifest_key,
-                manifest.encode(),
-                if_match=self._etag,
-                if_absent=self._etag is None,
-                content_type="application/json",
-            )
-        except ConflictError:
-            raise OwnershipLostError(
-                f"{self.manifest_key} was replaced by another process: there must be one writer only"
-            ) from None
-        self.manifest = manifest
+            content, etag = self.objects.get(self.manifest_key)
+            found = Manifest.decode(content)
+        except (NotFoundError, ValueError, KeyError, TypeError):
+            return False
+        if found.owner != self._owner:
+            return False
+        self._etag = etag
+        return True
 
 
 # --- objects ---------------------------------------------------------------------------------------

@@ -6,9 +6,13 @@ source: NATS messages from the stream (from the sequence the manifest records), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+class OwnershipLostError(Exception):
+    """Another process has taken over the store: this one must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,30 @@ class WriteLog(Protocol):
     `append`, `position` are called under the engine's lock, so that the log's order is the engine's and a
     position tells exactly what the engine contains.
     """
+
+    on_lost: Callable[[], None]  # called, on any thread, when another process has become the writer
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept: only then may a write be taken before it can be placed."""
+        ...
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes appended that are not durable yet."""
+        ...
+
+    def acquire(self, stopped: Callable[[], bool]) -> None:
+        """Wait for an earlier process of this machine to end. OwnershipLostError if it stays."""
+        ...
+
+    def open(self, epoch: int, position: Any) -> None:
+        """Become the writer, behind what earlier owners left. UnavailableError, OSError: try again."""
+        ...
+
+    def admit(self, size: int) -> None:
+        """UnavailableError when so many bytes more are not to be taken now."""
+        ...
 
     def append(self, write: LoggedWrite) -> int:
         """Number of the entry. Must not block on a disk or a network."""
@@ -52,6 +80,21 @@ class WriteLog(Protocol):
 
 class NoLog:
     """Keeps nothing: a crash loses what came by HTTP since the last checkpoint."""
+
+    keeps = False
+    waiting_bytes = 0
+
+    def __init__(self) -> None:
+        self.on_lost: Callable[[], None] = lambda: None
+
+    def acquire(self, stopped: Callable[[], bool]) -> None:
+        """Nobody else can write to nothing."""
+
+    def open(self, epoch: int, position: Any) -> None:
+        """Nothing to take over."""
+
+    def admit(self, size: int) -> None:
+        """There is always room."""
 
     def append(self, write: LoggedWrite) -> int:  # noqa: ARG002
         return 0

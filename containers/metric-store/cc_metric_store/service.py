@@ -9,20 +9,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 
 from cc_metric_store.catalog import MetricCatalog
-from cc_metric_store.checkpoint import Checkpointer, OwnershipLostError
+from cc_metric_store.checkpoint import Checkpointer
 from cc_metric_store.configuration import StoreConfiguration
 from cc_metric_store.debug import describe
-from cc_metric_store.durability import LoggedWrite, NoLog, WriteLog
+from cc_metric_store.durability import LoggedWrite, NoLog, OwnershipLostError, WriteLog
 from cc_metric_store.engine import Engine, Limits, WriteReport
 from cc_metric_store.frames import FrameService
 from cc_metric_store.http import Application
 from cc_metric_store.kernels import start_in_background
+from cc_metric_store.nats_ingest import NatsIngest
 from cc_metric_store.query import QueryService
 from cc_metric_store.reading import Reader
 from cc_metric_store.resampling import DEFAULT_MINIMUM_POINTS
@@ -37,6 +39,15 @@ logger = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 10.0
 _CATALOG_SECONDS = 60.0
 _RESTORE_WAIT_SECONDS = 3.0
+_MOST_HELD = 256 * 1024 * 1024  # bytes of writes that came while the checkpoint was being read
+_ATTEMPT_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+_SERVER_SECONDS = 10
+_ROOM_ATTEMPTS = 40
+_AGAIN_SECONDS = 15.0  # until a failed checkpoint is tried again
+
+
+# Of the request that is being answered: the number of its last write in the log
+_written: ContextVar[int] = ContextVar("written", default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,9 @@ class Service:
         clock: Callable[[], float] = time.time,
         numba_cache: str = "",
         log: WriteLog | None = None,
+        nats: Callable[[Service], NatsIngest] | None = None,
     ) -> None:
-        self.log = log or NoLog()
+        self.log: WriteLog = log or NoLog()
         self.configuration = configuration
         self._numba_cache = numba_cache
         self._catalog = catalog
@@ -86,10 +98,16 @@ class Service:
             readers,
             configuration.minimum_points or DEFAULT_MINIMUM_POINTS,
         )
-        self._appended = 0
+        self.nats = nats(self) if nats is not None else None
+        self.replayed = 0
+        # Writes logged before they can be placed, in order; None once they can. Under the engine's lock.
+        self._held: list[LoggedWrite] | None = []
+        self._held_bytes = 0
+        self._accepting = asyncio.Event()
         self._restored = asyncio.Event()
+        self._log_lost = asyncio.Event()
+        self._swept = False
         self._phase = "starting"
-        self._failure: BaseException | None = None
         self._stop = asyncio.Event()
 
     # --- what the HTTP interface needs -------------------------------------------------------------
@@ -106,28 +124,57 @@ class Service:
             "series": self.engine.series.count,
             "hosts": len(self.engine.hosts),
             "checkpoint": None if checkpoint is None else checkpoint.written,
+            "nats": None if self.nats is None else self.nats.state,
         }
 
     async def write(self, payload: bytes, cluster: str, first_line: int) -> WriteReport:
-        await self._until_restored()
+        """Place whole lines, or log them to be placed when the checkpoint is restored (nothing can be said
+        about them then: the report is empty)."""
+        if not self._accepting.is_set():
+            await self._until(self._accepting)
         loop = asyncio.get_running_loop()
-        report, self._appended = await loop.run_in_executor(
-            self._writer, self._write, payload, cluster, first_line
-        )
+        report, number = await loop.run_in_executor(self._writer, self._write, payload, cluster, first_line)
+        _written.set(number)
         return report
 
     def _write(self, payload: bytes, cluster: str, first_line: int) -> tuple[WriteReport, int]:
+        self.log.admit(len(payload))
         with self.engine.lock:
             arrival = int(self.engine.clock())
-            report = self.engine.write(payload, cluster, first_line, arrival=arrival)
-            return report, self.log.append(LoggedWrite(payload, cluster, arrival))
+            write = LoggedWrite(payload, cluster, arrival)
+            if self._held is not None:
+                if self._held_bytes + len(payload) > _MOST_HELD:
+                    raise UnavailableError("the metric store is restoring its checkpoint: try again")
+                self._held.append(write)
+                self._held_bytes += len(payload)
+                report = WriteReport()
+            else:
+                report = self.engine.write(payload, cluster, first_line, arrival=arrival)
+            return report, self.log.append(write)
 
     async def commit(self) -> None:
-        """Return when everything appended so far is durable."""
-        await self.log.durable(self._appended)
+        """Return when what this request wrote is durable. UnavailableError when that takes too long."""
+        await self.log.durable(_written.get())
+
+    async def apply(self, writes: Callable[[], None]) -> None:
+        """Do the work of a source beside HTTP on the thread that writes."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, writes)
+
+    def log_has_room(self, size: int) -> bool:
+        for _ in range(_ROOM_ATTEMPTS):
+            try:
+                self.log.admit(size)
+            except UnavailableError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def log_write(self, payload: bytes, cluster: str, arrival: int) -> None:
+        self.log.append(LoggedWrite(payload, cluster, arrival))
 
     async def free(self, before: int, selectors: list[list[str]]) -> int:
-        await self._until_restored()
+        await self._until(self._restored)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._background, self._free, before, selectors)
 
@@ -146,18 +193,21 @@ class Service:
     def prometheus(self) -> bytes:
         return self.telemetry.text()
 
-    async def _until_restored(self) -> None:
-        if not self._restored.is_set():
-            try:
-                await asyncio.wait_for(self._restored.wait(), _RESTORE_WAIT_SECONDS)
-            except TimeoutError:
-                raise UnavailableError("the metric store is restoring its checkpoint: try again") from None
+    async def _until(self, event: asyncio.Event) -> None:
+        try:
+            await asyncio.wait_for(event.wait(), _RESTORE_WAIT_SECONDS)
+        except TimeoutError:
+            raise UnavailableError("the metric store is restoring its checkpoint: try again") from None
 
     # --- life ------------------------------------------------------------------------------------
 
     async def run(self, address: Address) -> None:
         """Serve until stopped. Raises OwnershipLostError if another process took over, OSError if the
-        address is taken."""
+        address is taken.
+
+        The end, in order: no more requests, no more messages, a checkpoint, the log. Whatever of it does not
+        fit into the time the container has to end is in the log and the stream.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -165,7 +215,8 @@ class Service:
         server = _Server(
             uvicorn.Config(
                 self.application, address.host, address.port, lifespan="off", access_log=False,
-                server_header=False, log_config=None, timeout_keep_alive=75, timeout_graceful_shutdown=10,
+                server_header=False, log_config=None, timeout_keep_alive=75,
+                timeout_graceful_shutdown=_SERVER_SECONDS,
             )
         )  # fmt: skip
         serving = asyncio.create_task(server.serve())
@@ -177,17 +228,37 @@ class Service:
             self._stop.set()
             self._phase = "stopping"
             server.should_exit = True
-            await asyncio.wait({serving})
-            await asyncio.wait({working})
+            await asyncio.wait({serving, working})
             stopping.cancel()
+            failed = working.exception() or serving.exception()
+            if self._restored.is_set() and not isinstance(failed, OwnershipLostError):
+                await self._last_checkpoint()
+            await loop.run_in_executor(None, self.log.close)
             self._writer.shutdown()
             self._background.shutdown()
             self.application.readers.shutdown(cancel_futures=True)
         for task in (working, serving):
             task.result()
 
+    async def _last_checkpoint(self) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._background, self.checkpoint)
+        except OwnershipLostError:
+            raise
+        except Exception:
+            logger.exception("the last checkpoint failed: the log and the stream have what it would hold")
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+
+        def lost() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._log_lost.set)
+
+        self.log.on_lost = lost
+        if not await self._take_over():
+            return
+        self._accepting.set()
         self._phase = "restoring"
         await loop.run_in_executor(self._background, self._restore)
         self._restored.set()
@@ -196,45 +267,101 @@ class Service:
             asyncio.create_task(self._every(_HOUSEKEEPING_SECONDS, self.housekeeping)),
             asyncio.create_task(self._every(_CATALOG_SECONDS, self._refresh_catalog)),
             asyncio.create_task(self._every(self.configuration.checkpoint_interval, self.checkpoint)),
+            asyncio.create_task(self._until_lost()),
             asyncio.create_task(self._stop.wait()),
         ]
+        if self.nats is not None:
+            tasks.append(asyncio.create_task(self.nats.run(self._stop)))
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
+        if self.nats is not None and tasks[-1] in pending:
+            await asyncio.wait({tasks[-1]}, timeout=5)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         for task in done:
             task.result()
-        await loop.run_in_executor(self._background, self.checkpoint)
-        self.log.close()
 
-    def _restore(self) -> None:
+    async def _until_lost(self) -> None:
+        await self._log_lost.wait()
+        raise OwnershipLostError("another process writes the log: there must be one writer only")
+
+    async def _take_over(self) -> bool:
+        """Become the owner of manifest and log, however long the object store does not answer; False when
+        told to stop before that."""
+        loop = asyncio.get_running_loop()
+        attempt = 0
+        while not self._stop.is_set():
+            try:
+                await loop.run_in_executor(self._background, self._own)
+            except (UnavailableError, OSError) as error:
+                self._phase = "waiting for the object store"
+                pause = _ATTEMPT_PAUSES[min(attempt, len(_ATTEMPT_PAUSES) - 1)]
+                logger.error("the checkpoints cannot be reached (%s): trying again in %.1f s", error, pause)
+                attempt += 1
+                try:
+                    await asyncio.wait_for(self._stop.wait(), pause)
+                except TimeoutError:
+                    continue
+            else:
+                return True
+        return False
+
+    def _own(self) -> None:
+        self.log.acquire(self._stop.is_set)
         if self.checkpointer is None:
             logger.warning("no object store: nothing is kept over a restart")
+            self.log.open(0, None)
             return
-        began = time.perf_counter()
         self.checkpointer.take_over()
-        report = self.checkpointer.restore()
-        replayed = 0
-        for entry in self.log.replay(self.checkpointer.manifest.positions.get("log")):
-            self.engine.write(entry.payload, entry.cluster, arrival=entry.arrival)
-            replayed += 1
-        logger.info(
-            "restored %d blocks from %d objects (%d MB) and %d logged writes in %.1f s, %d damaged",
-            report.blocks, report.objects, report.bytes // 1_000_000, replayed,
-            time.perf_counter() - began, len(report.damaged),
-        )  # fmt: skip
+        self.log.open(self.checkpointer.manifest.epoch, self.checkpointer.manifest.positions.get("log"))
+
+    def _restore(self) -> None:
+        began = time.perf_counter()
+        positions: dict[str, Any] = {}
+        if self.checkpointer is not None:
+            report = self.checkpointer.restore()
+            positions = self.checkpointer.manifest.positions
+            logger.info(
+                "restored %d blocks from %d objects (%d MB) in %.1f s, %d damaged", report.blocks,
+                report.objects, report.bytes // 1_000_000, time.perf_counter() - began, len(report.damaged),
+            )  # fmt: skip
+        for entry in self.log.replay(positions.get("log")):
+            self._replay(entry)
+        if self.nats is not None:
+            self.nats.resume(positions.get("nats"))
+        while True:
+            # A few at a time, so that who writes meanwhile does not wait for all; in the end none is left
+            with self.engine.lock:
+                held = self._held or []
+                if not held:
+                    self._held = None
+                    break
+                self._held = []
+            # Nobody else places anything while `_held` is a list, so the order stays the log's
+            for entry in held:
+                self._replay(entry)
+        self._held_bytes = 0
+        if self.replayed:
+            logger.info("%d logged writes placed, %.1f s in all", self.replayed, time.perf_counter() - began)
+
+    def _replay(self, entry: LoggedWrite) -> None:
+        self.engine.write(entry.payload, entry.cluster, arrival=entry.arrival)
+        self.replayed += 1
 
     async def _every(self, seconds: float, work: Callable[[], None]) -> None:
         """Do the work again and again; a failure is logged and tried again, unless the store is lost."""
         loop = asyncio.get_running_loop()
+        pause = seconds
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
             try:
                 await loop.run_in_executor(self._background, work)
+                pause = seconds
             except OwnershipLostError:
                 raise
             except Exception:
+                pause = min(seconds, _AGAIN_SECONDS)
                 logger.exception("%s failed; it is tried again", getattr(work, "__name__", "work"))
 
     def housekeeping(self) -> None:
@@ -244,14 +371,22 @@ class Service:
 
     def checkpoint(self) -> None:
         """Write a checkpoint now."""
-        if self.checkpointer is not None:
-            written = self.checkpointer.write(self._positions)
-            self.log.forget(self.checkpointer.manifest.positions.get("log"))
-            logger.info("checkpoint %d: %d objects", self.checkpointer.manifest.number, written)
+        if self.checkpointer is None:
+            return
+        if not self._swept:
+            with contextlib.suppress(UnavailableError, OSError):
+                self.checkpointer.find_orphans()
+                self._swept = True
+        written = self.checkpointer.write(self._positions)
+        self.log.forget(self.checkpointer.manifest.positions.get("log"))
+        logger.info("checkpoint %d: %d objects", self.checkpointer.manifest.number, written)
 
     def _positions(self) -> dict[str, Any]:
         """What of each source the engine contains now; called under its lock."""
-        return {"log": self.log.position()}
+        found: dict[str, Any] = {"log": self.log.position()}
+        if self.nats is not None:
+            found["nats"] = self.nats.positions()
+        return found
 
     def _refresh_catalog(self) -> None:
         catalog = self._catalog()

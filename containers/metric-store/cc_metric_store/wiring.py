@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc_metric_store.catalog import MetricCatalog, StaticCatalog, from_clusters, from_section
 from cc_metric_store.configuration import StoreConfiguration
+from cc_metric_store.durability import WriteLog
+from cc_metric_store.nats_ingest import NatsIngest
+from cc_metric_store.segment_log import SegmentLog
+from cc_metric_store.segments import DirectorySegments, ObjectSegments
 from cc_metric_store.service import Address, Service
 from cc_metric_store.tokens import TokenGate
 from clustercockpit.errors import ConfigurationError
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from clustercockpit.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
+
+_OBJECT_COMMIT_SECONDS = 2.0  # collectors give up after five
 
 
 def build(
@@ -33,6 +40,7 @@ def build(
     catalog = _catalog(site, configuration)
     objects = _objects(site, configuration)
     place = _address(address or settings.metric_store_address)
+    nats = _nats(site, configuration)
 
     def make() -> Service:
         return Service(
@@ -42,6 +50,8 @@ def build(
             gate,
             partition=settings.metric_store_partition,
             numba_cache=settings.numba_cache_dir,
+            log=_log(site, configuration, objects),
+            nats=nats,
         )
 
     return place, make
@@ -79,6 +89,46 @@ def _objects(site: Site, configuration: StoreConfiguration) -> ObjectStore:
     directory = Path(configuration.checkpoint_directory)
     directory.mkdir(parents=True, exist_ok=True)
     return DirectoryObjectStore(directory)
+
+
+def _log(site: Site, configuration: StoreConfiguration, objects: ObjectStore) -> WriteLog:
+    """Beside the checkpoints: objects in a bucket, files in a directory."""
+    folder = f"checkpoints/{site.settings.metric_store_partition}/log"
+    bucket = site.settings.data_bucket
+    if bucket and "/" not in bucket:
+        return SegmentLog(ObjectSegments(objects, folder), interval=_OBJECT_COMMIT_SECONDS)
+    directory = Path(bucket or configuration.checkpoint_directory) / folder
+    if not site.settings.metric_store_fsync:
+        logger.warning("CC_METRIC_STORE_FSYNC is off: a power loss may cost acknowledged writes")
+    return SegmentLog(DirectorySegments(directory, fsync=site.settings.metric_store_fsync))
+
+
+def _nats(site: Site, configuration: StoreConfiguration) -> Callable[[Service], NatsIngest] | None:
+    connection = configuration.nats
+    if site.settings.nats_url:
+        connection = replace(connection, address=site.settings.nats_url)
+    if not configuration.subscriptions:
+        return None
+    if not connection.address:
+        logger.warning("metric-store.nats-subscriptions names subjects, but there is no nats.address")
+        return None
+
+    def locate(host: str, clusters: Sequence[str]) -> str:
+        if not site.settings.archive_bucket:
+            return ""
+        found = (c for c in clusters if site.clusters.sub_cluster_of(c, host) is not None)
+        return next(found, "")
+
+    def make(service: Service) -> NatsIngest:
+        return NatsIngest(
+            service,
+            connection,
+            configuration.subscriptions,
+            retention=configuration.retention,
+            locate=locate,
+        )
+
+    return make
 
 
 def _catalog(site: Site, configuration: StoreConfiguration) -> Callable[[], MetricCatalog]:

@@ -39,6 +39,8 @@ class Settings:
     # Where the metric store itself listens, and which part of the hosts it keeps (one part today)
     metric_store_address: str = "127.0.0.1:8082"
     metric_store_partition: str = "0"
+    # Whether its log of writes in a directory is flushed to the disk before a write is acknowledged
+    metric_store_fsync: bool = True
     # Where its compiled code is kept; must be a folder that can be written to
     numba_cache_dir: str = ""
     # NATS server; set, it goes before `nats.address` of the configuration
@@ -95,6 +97,7 @@ class Settings:
             metric_store_url=env.get("CC_METRIC_STORE_URL", ""),
             metric_store_address=env.get("CC_METRIC_STORE_ADDRESS") or cls.metric_store_address,
             metric_store_partition=env.get("CC_METRIC_STORE_PARTITION") or cls.metric_store_partition,
+            metric_store_fsync=env.get("CC_METRIC_STORE_FSYNC", "1").lower() not in ("0", "false", "no"),
             numba_cache_dir=env.get("NUMBA_CACHE_DIR", ""),
             nats_url=env.get("CC_NATS_URL", ""),
             config_file=env.get("CC_CONFIG_FILE", ""),

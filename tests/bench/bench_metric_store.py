@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "layers/clustercockpit/python"), str(ROOT / "containers/metric-store"), str(ROOT)]
@@ -24,6 +25,9 @@ from tests.bench import collector_load as load  # noqa: E402
 
 from cc_metric_store import kernels  # noqa: E402
 from cc_metric_store.engine import Engine, Limits  # noqa: E402
+from cc_metric_store.frames import FrameRequest, FrameService  # noqa: E402
+from cc_metric_store.query import QueryRequest, QueryService  # noqa: E402
+from cc_metric_store.reading import Reader  # noqa: E402
 from cc_metric_store.retention import resident_bytes  # noqa: E402
 
 START = 1_700_000_040 // 3600 * 3600
@@ -44,6 +48,7 @@ def engine(now: float, *, compiled: bool) -> Engine:
         kernel = kernels.Kernel(store, kernels.load(CACHE))
         kernel.warm_up()
         kernel.attach()
+        kernels.accelerate_reading()
     return store
 
 
@@ -101,42 +106,95 @@ def bench_memory() -> None:
             f"float64: 8 B; accounted {float(accounted):.2f} B")  # fmt: skip
 
 
-def fill_two_days(kind: str, nodes: int = 250, hours: int = 48) -> Engine:
-    """An engine with every series of the Fritz profile full; prints bytes per sample."""
-    store = engine(START, compiled=True)
-    chance = np.random.default_rng(1)
+def fill_two_days(kind: str) -> None:
+    """Every series of 250 nodes full for 48 h; prints bytes per sample, resident and accounted for."""
     empty = resident_bytes()
-    texts = [load.Node(n).minute(START) for n in range(nodes)]
-    store.write(b"".join(texts))
-    del texts
-    clock = store.clock  # type: ignore[assignment]
+    store = filled(kind, 250, 48)
+    samples = 250 * load.KNOWN * 48 * 60
+    gc.collect()
+    print((resident_bytes() - empty) / samples, store.data_bytes() / samples)
+
+
+def filled(kind: str, nodes: int, hours: int) -> Engine:
+    """An engine whose nodes have every series of the profile for some hours, sealed."""
+    store = engine(START, compiled=True)
+    clock: Clock = store.clock  # type: ignore[assignment]
+    chance = np.random.default_rng(1)
+    store.write(b"".join([load.Node(n).minute(START) for n in range(nodes)]))
     levels = chance.uniform(1, 100, (load.KNOWN, 1))
     for hour in range(hours):
         clock.now = START + 3600 * (hour + 1)
         for block in store.store.blocks:
-            window = START // 3600 + hour
-            matrix = store.store.open_window(block, window)
+            matrix = store.store.open_window(block, START // 3600 + hour)
             assert matrix is not None
             noise = np.abs(levels + chance.normal(0, 1, (load.KNOWN, block.slots)))
             values = np.round(noise, 2) if kind == "decimals" else noise
             values[:9] = np.cumsum(chance.integers(0, 1000, (9, block.slots)), axis=1)
             matrix[: load.KNOWN] = values
+        store.series.last_slot[: store.series.count] = clock.now // 60 - 1
         store.seal_finished(grace=0)
         store.seal_finished(grace=0)
-    samples = nodes * load.KNOWN * hours * 60
-    gc.collect()
-    print((resident_bytes() - empty) / samples, store.data_bytes() / samples)
     return store
 
 
-PARTS: dict[str, Callable[[], None]] = {"kernel": bench_kernel, "memory": bench_memory}
+def bench_reading() -> None:
+    """Jobs as the query application asks for them, in one frame, and as an unmodified backend does."""
+    store = filled("floats", 64, 24)
+    reader = Reader(store)
+    window = {"cluster": "fritz", "from": START, "to": START + 24 * 3600}
+    hosts = [host.name for host in store.hosts]
+    threads = [str(t) for t in range(load.THREADS)]
+    sockets = [str(s) for s in range(load.SOCKETS)]
+    levels = [(load.NODE_METRICS, None, []), (load.SOCKET_METRICS, "socket", sockets),
+              (load.THREAD_METRICS, "hwthread", threads)]  # fmt: skip
+
+    def frame(names: list[str], count: int, start: int, points: int) -> bytes:
+        queries = [
+            {"metric": m, "scope": "node", "hosts": hosts[:count], "type": kind,
+             "groups": [{"id": None, "ids": ids}] if kind else []}
+            for metrics, kind, ids in levels for m in metrics if m in names
+        ]  # fmt: skip
+        return orjson.dumps({**window, "from": start, "points": points, "queries": queries})
+
+    service = FrameService(reader)
+    every = load.NODE_METRICS + load.SOCKET_METRICS + load.THREAD_METRICS
+    big = FrameRequest.parse(frame(every, 64, START, 600))
+    small = FrameRequest.parse(frame(every[:9] + every[12:13], 4, START + 12 * 3600, 0))
+    service.answer(small)
+    row(
+        "64 nodes, 19 metrics, 24 h, from threads",
+        f"{timed(service.answer, big):.2f} s",
+        "1.0 s",
+        "0.3 s",
+        "frame",
+    )
+    quick = min(timed(service.answer, small) for _ in range(5)) * 1000
+    row("4 nodes, 10 metrics, 12 h", f"{quick:.1f} ms", "30 ms", "10 ms", "frame")
+    queries = []
+    for metrics, kind, ids in levels:
+        components = {"type": kind, "type-ids": ids, "aggreg": True} if kind else {}
+        queries += [{"metric": m, "host": h, "resolution": 144, **components} for m in metrics for h in hosts]
+    request = QueryRequest.parse(orjson.dumps({**window, "queries": queries}), 600)
+    old = timed(QueryService(reader).answer, request)
+    row("the same by /api/query, thinned by triangles", f"{old:.2f} s", "1.0 s", "0.3 s")
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "kernel": bench_kernel,
+    "memory": bench_memory,
+    "reading": bench_reading,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     chosen = parser.parse_args().parts or list(PARTS)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    others = os.getloadavg()[0]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load average at the start {others:.1f}"
+    )
     print("| what | measured | floor | aim | beside |\n|---|---|---|---|---|")
     for part in chosen:
         PARTS[part]()

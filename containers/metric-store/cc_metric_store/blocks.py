@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cc_metric_store import codec
+from cc_metric_store.directory import Directory
 from cc_metric_store.series import NEVER, SeriesTable
 
 Matrix = NDArray[np.float64]
@@ -49,6 +50,7 @@ class Block:
     sealed: dict[int, Sealed] = field(default_factory=dict)
     patches: dict[int, dict[tuple[int, int], float]] = field(default_factory=dict)
     layouts: dict[int, codec.Layout] = field(default_factory=dict, repr=False)  # by number of rows
+    directory: Directory | None = field(default=None, repr=False)
     dirty: set[int] = field(default_factory=set)  # windows changed since they were last in a checkpoint
 
     @property
@@ -124,6 +126,7 @@ class BlockStore:
         self.series = series
         self.exact_metrics: frozenset[int] = frozenset()  # names whose values keep every bit
         self._layouts: dict[bytes, codec.Layout] = {}
+        self._directories: dict[bytes, Directory] = {}
         self.table = BlockTable()
         self.blocks: list[Block] = []
         self._usual_rows: dict[int, int] = {}
@@ -230,6 +233,22 @@ class BlockStore:
                 layout = self._layouts[key] = codec.Layout.of(names)
             block.layouts[rows] = layout
         return layout
+
+    def directory(self, block: Block) -> Directory:
+        """Which rows belong to which metric; hosts that introduced themselves alike share it."""
+        rows = block.rows
+        if block.directory is not None and len(block.directory.names) == rows:
+            return block.directory
+        series = block.series[:rows]
+        names, components = self.series.name[series], self.series.component[series]
+        key = names.tobytes() + components.tobytes()
+        found = self._directories.get(key)
+        if found is None:
+            if len(self._directories) >= _LAYOUTS:
+                self._directories.clear()
+            found = self._directories[key] = Directory(names, components)
+        block.directory = found
+        return found
 
     def decode(self, block: Block, sealed: Sealed) -> Matrix:
         """All rows of a sealed window."""

@@ -14,12 +14,14 @@ frame. Per frame, before zstd:
     u32    base per float32 row; floats as order-preserving integers less their base, byte-shuffled
     u64    likewise for float64 rows
     u32 n, u32 position and f64 value of samples that float32 would not hold as exactly as promised
+    8 zero bytes
 """
 
 from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +42,9 @@ _FORMAT = 1
 _POWERS = np.array([10.0**i for i in range(23)])
 _FLOAT32_LEAST, _FLOAT32_MOST = 1.1754943508222875e-38, 3.4028234663852886e38
 _EXACT = 2.0**53
+_PADDING = 8  # bytes behind a frame, so that it can be read word by word
 _local = threading.local()
+_compiled: Callable[[bytes, int, int], Matrix] | None = None
 
 
 class DamagedBlockError(ValueError):
@@ -137,7 +141,23 @@ def decode_frame(content: bytes, frame: int, rows: int) -> Matrix:
         raise DamagedBlockError("block is too short") from None
     begin = _HEAD.size + 4 * frames + sum(sizes[:-1])
     raw = unpack(memoryview(content)[begin : begin + sizes[-1]], rows * (40 + slots * 25) + 64)
+    if _compiled is not None:
+        return _compiled(raw, rows, slots)
     return _unframe(raw, rows, slots)
+
+
+def accelerate(unframe: Any) -> None:
+    """Use the compiled form of `_unframe` (`read_kernel.unframe`) from now on."""
+
+    def compiled(raw: bytes, rows: int, slots: int) -> Matrix:
+        matrix: Matrix = np.empty((rows, slots))
+        address = np.frombuffer(raw, np.uint8).ctypes.data
+        if not unframe(address, len(raw) - _PADDING, rows, slots, matrix):
+            raise DamagedBlockError("frame is damaged")
+        return matrix
+
+    global _compiled
+    _compiled = compiled
 
 
 def unpack(content: bytes | memoryview, most: int) -> bytes:
@@ -195,6 +215,7 @@ def _frame(matrix: Matrix, exact: NDArray[np.bool_] | None) -> list[bytes]:
         struct.pack("<I", len(positions)),
         positions.astype("<u4").tobytes(),
         matrix.ravel()[positions].astype("<f8").tobytes(),
+        bytes(_PADDING),
     ]
     return parts
 

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from cc_metric_store.catalog import MetricDefinition
-from cc_metric_store.reading import Reader, Reading, buckets, statistics
+from cc_metric_store.reading import FrameCache, Reader, Reading, buckets, statistics
 from clustercockpit.clusters.model import MetricScope
 from clustercockpit.errors import ClusterCockpitError, InvalidInputError, TooLargeError
 from clustercockpit.metrics import frame
@@ -109,6 +109,7 @@ class FrameService:
         result = frame.Frame(self.reader.engine.clock(), request.start, request.end)
         metrics: dict[tuple[str, MetricScope], frame.FrameMetric] = {}
         values = 0
+        cache = FrameCache()
         for query in request.queries:
             definition = self.reader.engine.catalog.find(request.cluster, query.metric)
             if definition is None:
@@ -119,7 +120,7 @@ class FrameService:
                 metric = frame.FrameMetric(query.metric, query.scope, definition.unit, definition.timestep)
                 metrics[query.metric, query.scope] = metric
                 result.metrics.append(metric)
-            for series in self._series(request, query, definition, result.errors):
+            for series in self._series(request, query, definition, result.errors, cache):
                 metric.series.append(series)
                 values += len(series.mean) * (1 if series.min is None else 3)
                 if values > self.reader.max_values:
@@ -131,7 +132,12 @@ class FrameService:
         return frame.encode(result)
 
     def _series(
-        self, request: FrameRequest, query: FrameQuery, definition: MetricDefinition, errors: list[str]
+        self,
+        request: FrameRequest,
+        query: FrameQuery,
+        definition: MetricDefinition,
+        errors: list[str],
+        cache: FrameCache,
     ) -> list[frame.FrameSeries]:
         found: list[frame.FrameSeries] = []
         silent: list[str] = []
@@ -139,7 +145,7 @@ class FrameService:
         for host in query.hosts:
             before = len(found)
             for group in groups:
-                reading = self._reading(request, query, definition, host, group, errors)
+                reading = self._reading(request, query, definition, host, group, errors, cache)
                 if reading is not None:
                     found.append(self._one(request, host, group, *reading))
             if len(found) == before:
@@ -151,7 +157,7 @@ class FrameService:
 
     def _reading(
         self, request: FrameRequest, query: FrameQuery, definition: MetricDefinition, host: str, group: Group,
-        errors: list[str],
+        errors: list[str], cache: FrameCache,
     ) -> tuple[Reading, int] | None:  # fmt: skip
         components = None if query.type is None else [query.type + i for i in group.ids]
         selection = self.reader.select(request.cluster, host, definition, components)
@@ -159,7 +165,7 @@ class FrameService:
             return None
         try:
             aggregation = query.aggregation or definition.aggregation
-            reading = self.reader.read(selection, request.start, request.end, aggregation)
+            reading = self.reader.read(selection, request.start, request.end, aggregation, cache)
         except TooLargeError:
             raise
         except ClusterCockpitError as error:

@@ -52,6 +52,7 @@ def start_in_background(engine: Engine, cache_directory: str) -> threading.Threa
             kernel = Kernel(engine, load(cache_directory))
             kernel.warm_up()
             kernel.attach()
+            accelerate_reading()
         except Exception:
             logger.exception("the ingest kernel could not be compiled: the plain path goes on")
             return
@@ -60,6 +61,21 @@ def start_in_background(engine: Engine, cache_directory: str) -> threading.Threa
     thread = threading.Thread(target=work, name="compile", daemon=True)
     thread.start()
     return thread
+
+
+def accelerate_reading() -> None:
+    """Compile what reads, and use it from now on. `load` comes first."""
+    from cc_metric_store import codec, read_kernel, reading, resampling
+
+    values = np.arange(12.0).reshape(3, 4)
+    layout = codec.Layout.of(np.zeros(3, np.int32))
+    codec.accelerate(read_kernel.unframe)
+    codec.decode(codec.encode(values, layout), layout)
+    sums, counts, seen = np.zeros(4), np.zeros(4, np.int32), np.zeros(3, np.bool_)
+    read_kernel.accumulate(values, np.arange(3), 0, 4, 0, sums, counts, seen)
+    read_kernel.triangles(np.arange(12.0), 4, np.empty(4, np.int64))
+    reading.accelerate(read_kernel.accumulate)
+    resampling.accelerate(read_kernel.triangles)
 
 
 class _Table:

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from cc_metric_store.catalog import MetricDefinition
-from cc_metric_store.reading import Reader, Reading, statistics
+from cc_metric_store.reading import FrameCache, Reader, Reading, statistics
 from cc_metric_store.resampling import DEFAULT_MINIMUM_POINTS, resample
 from clustercockpit.errors import ClusterCockpitError, InvalidInputError, TooLargeError
 
@@ -101,7 +101,10 @@ class QueryService:
         """The response body. TooLargeError if it would hold more values than one request may take."""
         generated = self._everywhere(request)
         budget = _Budget(self.reader.max_values)
-        results = [self._series(query, request, budget) for query in (*request.queries, *(generated or ()))]
+        cache = FrameCache()
+        results = [
+            self._series(query, request, budget, cache) for query in (*request.queries, *(generated or ()))
+        ]
         document: dict[str, Any] = {}
         if generated is not None:
             document["queries"] = [query.document() for query in generated]
@@ -114,7 +117,9 @@ class QueryService:
         hosts = sorted(h.name for h in self.reader.engine.hosts if h.cluster == request.cluster)
         return [Query(metric, host) for host in hosts for metric in request.for_all_nodes]
 
-    def _series(self, query: Query, request: QueryRequest, budget: _Budget) -> list[dict[str, Any]]:
+    def _series(
+        self, query: Query, request: QueryRequest, budget: _Budget, cache: FrameCache
+    ) -> list[dict[str, Any]]:
         definition = self.reader.engine.catalog.find(request.cluster, query.metric)
         try:
             if definition is None:
@@ -133,7 +138,7 @@ class QueryService:
             else:
                 groups = [([i], [s]) for i in ids for s in subs] if subs else [([i], None) for i in ids]
         named = query.type is not None and not query.aggregate
-        entries = [self._entry(query, request, definition, *group, budget) for group in groups]
+        entries = [self._entry(query, request, definition, *group, budget, cache) for group in groups]
         return [
             e if e is not None else _absent(request, definition) for e in entries if e is not None or named
         ]
@@ -146,12 +151,13 @@ class QueryService:
         components: list[str] | None,
         subcomponents: list[str] | None,
         budget: _Budget,
+        cache: FrameCache,
     ) -> dict[str, Any] | None:
         selection = self.reader.select(request.cluster, query.host, definition, components, subcomponents)
         if selection is None:
             return None
         try:
-            reading = self.reader.read(selection, request.start, request.end, definition.aggregation)
+            reading = self.reader.read(selection, request.start, request.end, definition.aggregation, cache)
         except TooLargeError:
             raise
         except ClusterCockpitError as error:

@@ -3,6 +3,8 @@
 from mangum import Mangum
 
 from clustercockpit.api.application import create_api
+from clustercockpit.http.large_answers import LargeAnswers
 from clustercockpit.site import Site
 
-handler = Mangum(create_api(Site()), lifespan="off")
+site = Site()
+handler = Mangum(LargeAnswers(create_api(site), site), lifespan="off")

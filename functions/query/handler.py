@@ -2,7 +2,9 @@
 
 from mangum import Mangum
 
+from clustercockpit.http.large_answers import LargeAnswers
 from clustercockpit.query.application import create_query
 from clustercockpit.site import Site
 
-handler = Mangum(create_query(Site()), lifespan="off")
+site = Site()
+handler = Mangum(LargeAnswers(create_query(site), site), lifespan="off")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from clustercockpit.errors import ConflictError
+from clustercockpit.errors import ClusterCockpitError, ConflictError
 from clustercockpit.index.columns import DELETED, FootprintKeys, ndjson, read_ndjson
 from clustercockpit.index.files import FileCache
 from clustercockpit.index.manifest import PREFIX, RECENT_MINUTES, IndexFile, Manifest, Month, content_key
@@ -253,13 +253,17 @@ class IndexBuilder:
         return made
 
     def _sweep(self) -> None:
-        """Delete objects that the current version does not consist of and that are old."""
+        """Delete objects that the current version does not consist of and that are old. What cannot be
+        deleted now is deleted another time: the index is well without."""
         head = self._heads.read()
         if head is None:
             return
         used = {*self._manifest(head).keys(), head.manifest}
         limit = self._clock() - ORPHAN_SECONDS
-        for stored in list(self._objects.list(PREFIX)):
-            if stored.key not in used and stored.modified < limit:
-                self._objects.delete(stored.key)
+        try:
+            for stored in list(self._objects.list(PREFIX)):
+                if stored.key not in used and stored.modified < limit:
+                    self._objects.delete(stored.key)
+        except ClusterCockpitError as error:
+            log.warning("old objects of the job index cannot be deleted: %s", error)
         self._files.forget(used)

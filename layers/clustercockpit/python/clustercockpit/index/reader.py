@@ -11,11 +11,11 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clustercockpit.access.model import JobVisibility
 from clustercockpit.errors import InvalidInputError, NotFoundError, TooLargeError, UnavailableError
@@ -50,20 +50,19 @@ UNBUILT_MINUTES: Final = 60
 """How far back changes are read where no index has been built yet."""
 
 
-class DeltaTable:
-    """All deltas of a version as one table in memory, each job at most once. Dropped when the last question
-    that uses it is done."""
+class RowTable:
+    """Rows of newer versions as a table in memory, each job at most once, tombstones included. Dropped when
+    the last question that uses it is done."""
 
-    def __init__(self, engine: Engine, name: str, footprints: int, paths: Sequence[str]) -> None:
+    def __init__(
+        self, engine: Engine, name: str, footprints: int, source: str, parameters: dict[str, Any]
+    ) -> None:
         self.name = name
         columns = ", ".join(f'"{column}" {type}' for column, type in types(footprints).items())
         with engine.cursor() as cursor:
             cursor.execute(f"CREATE TABLE {name} ({columns})")
-            if paths:
-                cursor.execute(
-                    f"INSERT INTO {name} BY NAME SELECT * FROM read_parquet($paths, union_by_name = true)",
-                    {"paths": list(paths)},
-                )
+            if source:
+                cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {source}", parameters)
         weakref.finalize(self, _drop, engine, name)
 
 
@@ -73,13 +72,22 @@ def _drop(engine: Engine, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """The overlay of a moment as a table; `versions` tells whether it still is the overlay."""
+
+    versions: frozenset[tuple[int, int]]
+    table: RowTable
+    footprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One version of the index as a process holds it."""
 
     head: IndexHead
     manifest: Manifest
     footprints: tuple[str, ...]
-    delta: DeltaTable
+    delta: RowTable
 
 
 class ColumnarJobIndex:
@@ -111,6 +119,7 @@ class ColumnarJobIndex:
         self._snapshot: Snapshot | None = None
         self._head_read = float("-inf")
         self._tables = 0
+        self._last_changes: Changes | None = None
         self._partitions: tuple[float, dict[str, list[str]]] = (float("-inf"), {})
 
     def page(
@@ -212,14 +221,39 @@ class ColumnarJobIndex:
         """A cursor, the condition, the relation to select from, and the time the answer is for."""
         snapshot, segments = self._files_for(*start_bounds(filters))
         now = self._clock()
-        overlay = self._overlay.rows(snapshot.head, snapshot.manifest, now, shards=self._shards)
-        keys = FootprintKeys(snapshot.footprints)
+        rows = self._overlay.rows(snapshot.head, snapshot.manifest, now, shards=self._shards)
+        changes = self._changes_table(snapshot, rows) if rows else None
+        keys = FootprintKeys(changes.footprints if changes else snapshot.footprints)
         with self._engine.cursor() as cursor:
-            if overlay:
-                self._load(cursor, "TEMP TABLE overlay", list(overlay.values()), keys)
             condition = predicate(visibility, filters, int(now), keys.numbers)
-            relation = _relation(snapshot, condition.bind(segments) if segments else None, bool(overlay))
+            relation = _relation(
+                snapshot.delta.name,
+                condition.bind(segments) if segments else None,
+                changes.table.name if changes else None,
+            )
             yield cursor, condition, relation, int(now)
+
+    def _changes_table(self, snapshot: Snapshot, rows: Mapping[int, IndexRow]) -> Changes:
+        """The overlay as a table; the last one if nothing has changed since."""
+        versions = frozenset((id, row.ver) for id, row in rows.items())
+        with self._lock:
+            last = self._last_changes
+            self._tables += 1
+            name = f"overlay_{self._tables}"
+        known = snapshot.footprints
+        if last is not None and last.versions == versions and last.footprints[: len(known)] == known:
+            return last
+        keys = FootprintKeys(known)
+        with tempfile.NamedTemporaryFile(dir=self._files.folder, suffix=".rows") as file:
+            # Through a file: row by row is a hundred times slower
+            file.writelines(ndjson(rows.values(), keys))
+            file.flush()
+            source = read_ndjson("$path", len(keys.numbers))
+            table = RowTable(self._engine, name, len(keys.numbers), source, {"path": file.name})
+        made = Changes(versions, table, tuple(keys.names()))
+        with self._lock:
+            self._last_changes = made
+        return made
 
     def _files_for(self, low: float, high: float) -> tuple[Snapshot, list[str]]:
         """The current version, and local copies of its segments with jobs started in the window."""
@@ -261,36 +295,26 @@ class ColumnarJobIndex:
             manifest = Manifest.decode(content)
         deltas = [month.delta.key for month in manifest.months.values() if month.delta is not None]
         self._tables += 1
-        delta = DeltaTable(
-            self._engine, f"delta_{self._tables}", len(manifest.footprints), self._files.paths(deltas)
+        delta = RowTable(
+            self._engine,
+            f"delta_{self._tables}",
+            len(manifest.footprints),
+            "read_parquet($paths, union_by_name = true)" if deltas else "",
+            {"paths": self._files.paths(deltas)},
         )
         self._files.forget({*manifest.keys(), head.manifest})
         return Snapshot(head, manifest, tuple(manifest.footprints), delta)
 
-    def _load(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        table: str,
-        rows: Sequence[IndexRow],
-        keys: FootprintKeys,
-    ) -> None:
-        """Make a table of rows, through a file: row by row is a hundred times slower."""
-        with tempfile.NamedTemporaryFile(dir=self._files.folder, suffix=".rows") as file:
-            file.writelines(ndjson(rows, keys))
-            file.flush()
-            statement = f"CREATE {table} AS SELECT * FROM {read_ndjson('$path', len(keys.numbers))}"
-            cursor.execute(statement, {"path": file.name})
 
-
-def _relation(snapshot: Snapshot, segments: str | None, overlay: bool) -> str:
-    """Every job once, in its newest version. `segments` names the parameter with the files."""
-    delta = snapshot.delta.name
-    newer = f"SELECT id FROM {delta}" + (" UNION ALL SELECT id FROM overlay" if overlay else "")
+def _relation(delta: str, segments: str | None, overlay: str | None) -> str:
+    """Every job once, in its newest version. `segments` names the parameter with the files, the others are
+    tables."""
+    newer = f"SELECT id FROM {delta}" + (f" UNION ALL SELECT id FROM {overlay}" if overlay else "")
     parts = []
     if segments is not None:
         parts.append(f"FROM read_parquet({segments}, union_by_name = true) ANTI JOIN ({newer}) USING (id)")
-    masked = " ANTI JOIN overlay USING (id)" if overlay else ""
+    masked = f" ANTI JOIN {overlay} USING (id)" if overlay else ""
     parts.append(f"SELECT * EXCLUDE ({DELETED}) FROM {delta}{masked} WHERE NOT {DELETED}")
     if overlay:
-        parts.append(f"SELECT * EXCLUDE ({DELETED}) FROM overlay WHERE NOT {DELETED}")
+        parts.append(f"SELECT * EXCLUDE ({DELETED}) FROM {overlay} WHERE NOT {DELETED}")
     return f"({' UNION ALL BY NAME '.join(parts)}) AS jobs"

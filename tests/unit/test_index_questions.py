@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.index_rooms import FOOTPRINTS, NOW, Rooms, hosts, job_lists, names
 
 from clustercockpit.access.model import JobVisibility
-from clustercockpit.errors import InvalidInputError
+from clustercockpit.errors import InvalidInputError, TooLargeError
 from clustercockpit.index.engine import Engine
 from clustercockpit.index.matching import is_like, matches
 from clustercockpit.index.model import Direction, JobFilter, JobOrder, Page, Range, TextMatch
@@ -213,3 +213,17 @@ def test_jobs_are_not_ordered_by_what_is_no_column(tmp_path: Path, engine: Engin
 def test_a_page_has_a_size(tmp_path: Path, engine: Engine, size: int) -> None:
     with pytest.raises(InvalidInputError, match=f"invalid items-per-page value: {size}"):
         Rooms(tmp_path, engine=engine).index.page(EVERYTHING, [], None, Page(1, size))
+
+
+def test_more_than_can_be_answered_is_refused(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = Rooms(tmp_path, engine=engine)
+    for id in (1, 2, 3):
+        rooms.jobs.put(Job(id=id, job_id=id, cluster="alex", user="ada", start_time=NOW))
+    monkeypatch.setattr("clustercockpit.index.reader.MOST_JOBS", 2)
+    assert len(rooms.index.page(EVERYTHING, [], None, Page(1, 2)).jobs) == 2
+    for size in (-1, 3, 10**9):
+        with pytest.raises(TooLargeError, match="more than 2 jobs match"):
+            rooms.index.page(EVERYTHING, [], None, Page(1, size))
+    assert rooms.index.count(EVERYTHING, []) == 3

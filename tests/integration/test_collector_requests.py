@@ -96,6 +96,7 @@ def test_the_load_generators_way_works_too(store: httpx.Client) -> None:
         "/api/write/?cluster=kestrel",
         content="".join(lines).encode(),
         headers={**bearer("api"), "Content-Type": "application/x-www-form-urlencoded"},
+        timeout=60,  # curl waits; a store that has just started meets 52,560 new series at once
     )
     assert (answer.status_code, answer.content) == (200, b"")
     last = {"metric": "flops_any", "host": "kst829", "aggreg": True}
@@ -113,5 +114,6 @@ def test_a_stranger_is_refused_and_nothing_is_stored(store: httpx.Client) -> Non
         "cluster": CLUSTER, "from": now - 60, "to": now + 60, "with-data": True,
         "queries": [{"metric": "cpu_load", "host": "kst004"}],
     })  # fmt: skip
-    (series,) = answer.json()["results"][0]
-    assert series.get("error") or not [v for v in series["data"] if v is not None]
+    assert answer.status_code == 200
+    found = answer.json()["results"][0]
+    assert not [v for series in found for v in series.get("data") or () if v is not None]

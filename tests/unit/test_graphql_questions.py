@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from graphql import GraphQLError, OperationDefinitionNode, parse
+from graphql import GraphQLError, GraphQLInt, OperationDefinitionNode, build_schema, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -250,3 +250,8 @@ def test_a_body_is_an_object_with_a_query(body: object) -> None:
 def test_numbers_and_samples_keep_their_declared_types_in_the_contract() -> None:
     assert str(schema().query_type.fields["job"].args["id"].type) == "ID!"  # type: ignore[union-attr]
     assert str(schema().type_map["Job"].fields["id"].type) == "ID!"  # type: ignore[attr-defined]
+
+
+def test_other_schemas_of_the_process_stay_as_they_are() -> None:
+    schema()
+    assert build_schema("type Query { name: String, size: Int }").type_map["Int"] is GraphQLInt

@@ -193,7 +193,9 @@ def install(schema: GraphQLSchema) -> None:
     """Put these scalars in place of the schema's own."""
     for name, scalar in SCALARS.items():
         schema.type_map[name] = scalar
-    for type in list(schema.type_map.values()):
+    for name, type in list(schema.type_map.items()):
+        if name.startswith("__"):
+            continue  # of the library: all schemas of a process share them
         if isinstance(type, GraphQLObjectType):
             for field in type.fields.values():
                 field.type = _with_ours(field.type)

@@ -239,6 +239,20 @@ def test_a_missing_metric_is_never_fatal(site: Site, store: Store, caplog: pytes
     assert (meta.energy_footprint, meta.energy) == ({}, 0)
     assert "archived without flops_any, power" in caplog.text
     assert "power: nothing" in caplog.text
+    said = "archived without flops_any, power: the metric store had no samples"
+    assert meta.meta_data == {"jobName": "demo", "remarks": said}
+    found = site.jobs.get(job.id, with_metadata=True)
+    assert found is not None
+    assert (found.remarks, found.meta_data) == ((said,), {"jobName": "demo"})
+
+
+def test_a_job_without_accelerators_lacks_none(site: Site, store: Store) -> None:
+    job = stopped(site, resources=(Resource("n01"), Resource("n02")), num_acc=0)
+    archiver.handle(site, job.id)
+    found = site.jobs.get(job.id)
+    assert found is not None
+    assert found.remarks == ()
+    assert "remarks" not in (site.archive.read_meta("demo", 42, START).meta_data or {})
 
 
 def test_a_job_without_any_samples_is_archived_empty(site: Site, store: Store) -> None:

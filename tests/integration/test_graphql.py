@@ -44,7 +44,7 @@ INIT = """query {
 JOB_PAGE = """query { job(id: "%d") {
   id jobId user project cluster startTime duration numNodes numHWThreads numAcc energy SMT shared partition
   subCluster arrayJobId monitoringStatus state walltime tags { id type scope name }
-  resources { hostname hwthreads accelerators } metaData userData { name email }
+  resources { hostname hwthreads accelerators } metaData remarks userData { name email }
   concurrentJobs { items { id jobId } count listQuery } footprint { name stat value }
   energyFootprint { hardware metric value }
 } }"""
@@ -177,6 +177,7 @@ async def test_a_job_page(site: Site, client: httpx.AsyncClient) -> None:
             tags=(tag,),
             meta_data={"jobName": "x"},
             footprint={"mem_used_max": 1.5},
+            remarks=("strange user name",),
             resources=(Resource("alex01", (0, 1), ("00000000:49:00.0",)),),
         )
     )
@@ -191,6 +192,7 @@ async def test_a_job_page(site: Site, client: httpx.AsyncClient) -> None:
     assert found["userData"] == {"name": "Ada L.", "email": "ada@x.org"}
     assert found["footprint"] == [{"name": "mem_used", "stat": "max", "value": 1.5}]
     assert found["energyFootprint"] == []
+    assert found["remarks"] == ["strange user name"]
     assert found["resources"] == [
         {"hostname": "alex01", "hwthreads": [0, 1], "accelerators": ["00000000:49:00.0"]}
     ]

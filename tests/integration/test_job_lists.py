@@ -14,8 +14,11 @@ from tests.identities import bearer
 from tests.query_site import a_job, query_client, query_site
 
 from clustercockpit.clusters.model import Unit
+from clustercockpit.footprints.snapshot import ClusterFootprints, JobFootprint, encode, key_of
 from clustercockpit.index import builder
 from clustercockpit.jobs.model import JobState, JobStatistics, MonitoringStatus, Resource
+from clustercockpit.query import deleting
+from clustercockpit.query.deleting import delete_ended_before
 from clustercockpit.site import Site
 from clustercockpit.storage.dynamodb.job_scan import DynamoDBJobScan
 
@@ -64,6 +67,68 @@ async def test_every_change_shows_at_once_before_and_after_a_build(
     assert await listed(client) == [1]
     assert builder.run(site).rebuilt is False
     assert await listed(client) == [1]
+
+
+async def test_jobs_that_ended_are_deleted_by_their_age(site: Site, client: httpx.AsyncClient) -> None:
+    now = int(time.time())
+    own = site.tags.find_or_create("app", "vasp", "global")
+    review = site.tags.find_or_create("review", "good", "global")
+    jobs = {}
+    for number in range(1, 7):
+        job = jobs[number] = site.jobs.start(a_job(number, start_time=now - 10_000 + number))
+        if number != 2:
+            site.jobs.stop(job.id, state=JobState.COMPLETED, stop_time=now)
+    builder.run(site)
+    site.jobs.change_tags(jobs[3].id, add=[own])
+    site.jobs.change_tags(jobs[4].id, add=[own, review])
+
+    async def delete(query: str) -> tuple[int, str]:
+        answer = await client.delete(f"/api/jobs/delete_job_before/{query}", headers=API)
+        return answer.status_code, answer.json().get("msg") or answer.json()["error"]
+
+    assert await delete("soon") == (400, "integer expected in path for ts: 'soon' is no whole number")
+    assert await delete(f"{now}?omit-tagged=most") == (400, "omit-tagged must be one of: none, all, user")
+    before = now - 10_000 + 6
+    assert await delete(f"{before}?omit-tagged=all") == (200, "Successfully deleted 2 jobs")  # 1 and 5
+    assert await listed(client) == [6, 4, 3, 2]
+    assert await delete(f"{before}?omit-tagged=user") == (200, "Successfully deleted 1 jobs")
+    assert await listed(client) == [6, 4, 2]
+    assert await delete(str(before)) == (200, "Successfully deleted 1 jobs")
+    # The running one stays whatever its age
+    assert await listed(client) == [6, 2]
+    assert site.jobs.get(jobs[1].id) is None
+    assert await delete(str(before)) == (200, "Successfully deleted 0 jobs")
+    answer = await client.delete(f"/api/jobs/delete_job_before/{now}", headers=bearer("user"))
+    assert answer.status_code in (401, 403)
+
+
+async def test_what_one_request_has_no_time_to_delete_is_said(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    for number in range(1, 13):
+        job = site.jobs.start(a_job(number, start_time=now - 1000))
+        site.jobs.stop(job.id, state=JobState.FAILED, stop_time=now)
+    assert delete_ended_before(site, now, "", seconds=-1) == (0, 12)
+    monkeypatch.setattr(deleting, "delete_ended_before", lambda *_: (8, 4))
+    answer = await client.delete(f"/api/jobs/delete_job_before/{now}", headers=API)
+    assert answer.status_code == 503
+    assert "deleted 8 jobs in the time of one request; 4 more are to be deleted" in answer.json()["error"]
+
+
+async def test_footprints_of_running_jobs_are_shown(site: Site, client: httpx.AsyncClient) -> None:
+    job = site.jobs.start(a_job(1))
+    ended = site.jobs.start(a_job(2))
+    site.jobs.stop(ended.id, state=JobState.COMPLETED, stop_time=int(time.time()))
+    figures = {id: JobFootprint(1, {"cpu_load_avg": 1.5}) for id in (job.id, ended.id)}
+    site.data_objects.put(key_of("alex"), encode(ClusterFootprints(1, figures)))
+    answer = await client.get("/api/jobs/", headers=API)
+    assert {each["jobId"]: each["footprint"] for each in answer.json()["jobs"]} == {
+        1: {"cpu_load_avg": 1.5},
+        2: None,
+    }
+    answer = await client.get(f"/api/jobs/{job.id}", headers=API)
+    assert answer.json()["Meta"]["footprint"] == {"cpu_load_avg": 1.5}
 
 
 async def test_a_rebuild_finds_what_the_table_holds(site: Site, client: httpx.AsyncClient) -> None:

@@ -54,6 +54,7 @@ filters = st.builds(
     shared=st.none() | st.sampled_from(list(Sharing)),
     schedule=st.none() | st.sampled_from(["interactive", "batch", "other"]),
     tags=st.none() | st.lists(st.integers(1, 4), max_size=2).map(tuple),
+    only_tags=st.none() | st.lists(st.integers(1, 4), max_size=3).map(tuple),
     start_time=st.none() | times,
     duration=st.none() | ranges,
     num_nodes=st.none() | ranges,

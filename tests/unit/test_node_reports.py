@@ -86,6 +86,27 @@ def _report(**states: list[str]) -> bytes:
     return json.dumps({"cluster": "c", "nodes": nodes}).encode()
 
 
+def test_health_is_brought_up_to_date_without_a_report() -> None:
+    store, health = _Nodes(), _Health()
+    catalog = DocumentCatalog(_Documents())
+    # Whoever takes in the reports cannot ask
+    blind = NodeService(store, catalog, None, clock=lambda: 5.0)
+    blind.report(_report(g1=["idle"], g2=["mixed"], g3=["down"]))
+    assert {state.health.state.value for state in store.recorded if state.hostname != "g3"} == {"failed"}
+    known = {state.hostname: state for state in store.recorded}
+    service = NodeService(store, catalog, health, clock=lambda: 65.0)
+    assert service.refresh_health("c") == 1
+    assert health.asked == [(["g1", "g2"], ["cpu_load", "gpu"])]
+    (changed,) = store.recorded
+    assert (changed.hostname, changed.health) == ("g1", NodeHealth(HealthState.PARTIAL, missing=("gpu",)))
+    # Of the time of the report, so that a newer one that came meanwhile holds
+    assert (changed.time, changed.report) == (5, known["g1"].report)
+    assert service.refresh_health("c") == 0
+    health.silent = True
+    with pytest.raises(UnavailableError):
+        service.refresh_health("c")
+
+
 def test_health_is_asked_per_subcluster_and_not_for_nodes_that_are_down() -> None:
     store, health = _Nodes(), _Health()
     service = NodeService(store, DocumentCatalog(_Documents()), health, clock=lambda: 5.0)

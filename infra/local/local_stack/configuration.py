@@ -33,6 +33,8 @@ def _first_document() -> dict[str, Any]:
         },
         "auth": {"jwts": {"max-age": "2000h"}},
         "nats": {"address": ""},
+        # So that running jobs show footprints soon
+        "cron": {"footprint-worker": "1m"},
         "metric-store": {
             "checkpoint-interval": "5m",
             "retention-in-memory": "48h",

@@ -135,6 +135,7 @@ class LocalStack:
             "NodeIngest": "none",
             "ArchiveDelaySeconds": "5",
             "ArchiveRetrySeconds": "60",
+            "FootprintAfterSeconds": "120",
         }
 
     def _rebuild(self, site: Site) -> None:

@@ -62,6 +62,8 @@ class Settings:
     # Timing that differs between AWS and a laptop (ruling 8)
     archive_delay_seconds: int = 90
     change_shards: int = 2
+    # How long a job must have run before its footprint is worked out while it runs
+    footprint_after_seconds: int = 600
     log_level: str = "info"
     # The archive's S3 server, where `archive` in the configuration says so (one box only)
     archive_s3: S3Access | None = None
@@ -113,6 +115,7 @@ class Settings:
             oid_client_secret=env.get("OID_CLIENT_SECRET", ""),
             archive_delay_seconds=number("CC_ARCHIVE_DELAY_SECONDS", cls.archive_delay_seconds),
             change_shards=number("CC_CHANGE_SHARDS", cls.change_shards),
+            footprint_after_seconds=number("CC_FOOTPRINT_AFTER_SECONDS", cls.footprint_after_seconds),
             log_level=env.get("CC_LOG_LEVEL", cls.log_level),
             accept_inactive_keys=env.get("CC_ACCEPT_INACTIVE_KEYS", "") in ("1", "true"),
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clustercockpit.clusters.catalog import DocumentCatalog
     from clustercockpit.config.configuration import Configuration
     from clustercockpit.config.source import ConfigurationSource
+    from clustercockpit.footprints.running import RunningFootprints
     from clustercockpit.index.builder import IndexBuilder
     from clustercockpit.index.engine import Engine
     from clustercockpit.index.ports import IndexHeads, JobIndex
@@ -308,6 +309,13 @@ class Site:
         return Engine(private_folder("clustercockpit-index-scratch"))
 
     @cached_property
+    def running_footprints(self) -> RunningFootprints:
+        """The newest footprints of running jobs, for answers."""
+        from clustercockpit.footprints.running import RunningFootprints
+
+        return RunningFootprints(self.data_objects)
+
+    @cached_property
     def change_log(self) -> DynamoDBChangeLog:
         from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
 
@@ -333,6 +341,7 @@ class Site:
             self.jobs,
             private_folder("clustercockpit-index", self.settings.data_bucket),
             shards=self.settings.change_shards,
+            running_footprints=self.running_footprints.current,
         )
 
     @cached_property

@@ -28,6 +28,8 @@ LAST_ATTEMPT = 5
 # Up to this many nodes a job's cores are archived, too
 _CORES_UP_TO_NODES = 8
 
+_MOST_NAMED = 12
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +62,14 @@ def handle(site: Site, job_id: int, *, attempt: int = 1) -> None:
 def _archive(site: Site, job: Job) -> None:
     _, sub_cluster = sub_cluster_of(site.clusters, job)
     loaded = site.live_metrics.load_wanted(job, archived_metrics(job, sub_cluster))
-    missing = [metric.name for metric in sub_cluster.metric_config if metric.name not in loaded.data]
+    accelerated = any(resource.accelerators for resource in job.resources)
+    missing = [
+        metric.name
+        for metric in sub_cluster.metric_config
+        if metric.name not in loaded.data
+        # A job without accelerators lacks nothing
+        and (accelerated or metric.scope is not MetricScope.ACCELERATOR)
+    ]
     if missing or loaded.errors:
         _log.warning(
             "job %d (%s on %s): archived without %s; %s",
@@ -70,6 +79,9 @@ def _archive(site: Site, job: Job) -> None:
             ", ".join(missing) or "nothing missing",
             "; ".join(loaded.errors[:10]),
         )
+    writes = bool(loaded.data) or not site.archive.contains(job)
+    # Where an earlier attempt wrote the documents, what is missing now was there then
+    remarks = missing_remarks(missing) if writes else ()
     statistics = _statistics(site, job, sub_cluster, loaded)
     energy = energy_footprint(sub_cluster, statistics, job.num_nodes, job.duration)
     finished = replace(
@@ -80,8 +92,9 @@ def _archive(site: Site, job: Job) -> None:
         energy_footprint=energy,
         energy=total_energy(energy),
         monitoring_status=MonitoringStatus.ARCHIVED,
+        remarks=tuple(dict.fromkeys((*job.remarks, *remarks))),
     )
-    if loaded.data or not site.archive.contains(job):
+    if writes:
         finish(loaded.data)
         site.archive.write(finished, loaded.data)
     stored = site.jobs.archived(
@@ -90,12 +103,22 @@ def _archive(site: Site, job: Job) -> None:
         footprint=finished.footprint,
         energy_footprint=finished.energy_footprint,
         energy=finished.energy,
+        remarks=remarks,
     )
     if stored.ver != job.ver + 1:
         # Tags or metadata changed meanwhile: the table is the truth
         current = site.jobs.get(job.id, with_metadata=True)
         if current is not None:
             site.archive.rewrite_meta(replace(current, statistics=statistics))
+
+
+def missing_remarks(missing: Sequence[str]) -> tuple[str, ...]:
+    """What a reader is told of metrics that have no data; few words for many names."""
+    if not missing:
+        return ()
+    named = sorted(missing)[:_MOST_NAMED]
+    more = f" and {len(missing) - len(named)} more" if len(missing) > len(named) else ""
+    return (f"archived without {', '.join(named)}{more}: the metric store had no samples",)
 
 
 def _statistics(

@@ -35,6 +35,8 @@ from clustercockpit.metrics.statistics_series import statistics_of
 
 # A data document longer than this many bytes is stored compressed.
 PLAIN_LIMIT: Final = 2000
+# Metadata key under which an archived job's remarks are kept
+REMARKS_KEY: Final = "remarks"
 Value = TypeVar("Value")
 _SCOPES: Final = {scope.value: scope for scope in MetricScope}
 # Decompressed size at which a data document is refused: ~100 M samples, and a bomb.
@@ -61,7 +63,13 @@ def decode_meta(document: bytes) -> Job:
 
 
 def encode_meta(job: Job) -> bytes:
-    return reference_json.encode(job_document(job))
+    """The meta document. The job's remarks stand in its metadata, where every reader takes any key: a member
+    that the reference does not know would make its strict import refuse the document."""
+    document = job_document(job)
+    if job.remarks:
+        meta_data = {REMARKS_KEY: "; ".join(job.remarks), **(job.meta_data or {})}
+        document["metaData"] = {key: meta_data[key] for key in sorted(meta_data)}
+    return reference_json.encode(document)
 
 
 # data.json

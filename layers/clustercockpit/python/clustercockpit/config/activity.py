@@ -94,10 +94,6 @@ _ENTRIES: tuple[tuple[_Test, Inactive], ...] = (
         lambda c: "cron.duration-worker" in c.given,
         Inactive("cron.duration-worker", "durations of running jobs are computed when they are read"),
     ),
-    (
-        lambda c: "cron.footprint-worker" in c.given,
-        Inactive("cron.footprint-worker", "footprints of running jobs are not updated by schedule yet"),
-    ),
 )
 
 

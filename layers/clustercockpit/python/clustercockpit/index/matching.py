@@ -45,6 +45,7 @@ def _matches(job: Job, name: str | None, wanted: JobFilter, now: int) -> bool:
         and (wanted.shared is None or job.shared is wanted.shared)
         and _schedule_matches(name, wanted.schedule)
         and (wanted.tags is None or any(tag.id in wanted.tags for tag in job.tags))
+        and (wanted.only_tags is None or all(tag.id in wanted.only_tags for tag in job.tags))
         and in_range(job.start_time, wanted.start_time)
         and in_range(job.elapsed(now), wanted.duration)
         and in_range(job.num_nodes, wanted.num_nodes)

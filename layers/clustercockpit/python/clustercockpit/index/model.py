@@ -46,6 +46,7 @@ class JobFilter:
     shared: Sharing | None = None
     schedule: str | None = None  # "interactive" or "batch"
     tags: tuple[int, ...] | None = None  # any of
+    only_tags: tuple[int, ...] | None = None  # every tag of the job is one of these
     start_time: Range | None = None
     duration: Range | None = None
     num_nodes: Range | None = None

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from clustercockpit.access.model import JobVisibility
 from clustercockpit.errors import InvalidInputError, NotFoundError, TooLargeError, UnavailableError
+from clustercockpit.footprints.running import NOTHING, Footprints
 from clustercockpit.index.columns import DELETED, FootprintKeys, ndjson, read_ndjson, types
 from clustercockpit.index.files import FileCache
 from clustercockpit.index.manifest import Manifest
@@ -66,6 +69,31 @@ class RowTable:
         weakref.finalize(self, _drop, engine, name)
 
 
+class RunningTable:
+    """The newest footprints of running jobs as a table in memory, made once for each state of them: columns
+    `id` and `r0`, `r1`, … as `numbers` says. Dropped when the last question that uses it is done."""
+
+    def __init__(self, engine: Engine, name: str, footprints: Footprints, folder: Path) -> None:
+        self.name = name
+        self.footprints = footprints
+        keys = sorted({key for values in footprints.jobs.values() for key in values})
+        self.numbers = {key: number for number, key in enumerate(keys)}
+        columns = {"id": "BIGINT", **{f"r{number}": "DOUBLE" for number in self.numbers.values()}}
+        described = ", ".join(f"'{column}': '{type}'" for column, type in columns.items())
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".rows") as file:
+            for id, values in footprints.jobs.items():
+                row = {"id": id, **{f"r{self.numbers[key]}": value for key, value in values.items()}}
+                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            file.flush()
+            with engine.cursor() as cursor:
+                cursor.execute(
+                    f"CREATE TABLE {name} AS SELECT * FROM read_json($path,"
+                    f" format = 'newline_delimited', columns = {{{described}}})",
+                    {"path": file.name},
+                )
+        weakref.finalize(self, _drop, engine, name)
+
+
 def _drop(engine: Engine, name: str) -> None:
     with engine.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {name}")
@@ -105,7 +133,9 @@ class ColumnarJobIndex:
         shards: int,
         clock: Callable[[], float] = time.time,
         head_seconds: float = HEAD_SECONDS,
+        running_footprints: Callable[[], Footprints] = lambda: NOTHING,
     ) -> None:
+        """`running_footprints` gives the newest ones of running jobs; they go before those of the jobs."""
         self._engine = engine
         self._objects = objects
         self._heads = heads
@@ -115,6 +145,8 @@ class ColumnarJobIndex:
         self._shards = shards
         self._clock = clock
         self._head_seconds = head_seconds
+        self._running_footprints = running_footprints
+        self._running: RunningTable | None = None
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._head_read = float("-inf")
@@ -133,7 +165,7 @@ class ColumnarJobIndex:
     ) -> JobPage:
         if page.size < 1 and page.size != -1:
             raise InvalidInputError(f"invalid items-per-page value: {page.size}")
-        with self._question(visibility, filters) as (cursor, condition, relation, now):
+        with self._question(visibility, filters, order) as (cursor, condition, relation, now):
             statement = (
                 f"SELECT id FROM {relation} WHERE {condition.sql} ORDER BY {condition.order_by(order)}"
             )
@@ -207,7 +239,10 @@ class ColumnarJobIndex:
     ) -> list[Job]:
         """The jobs as they are now, without those that no longer belong here."""
         name_needed = needs_job_name(filters)
-        jobs = self._jobs.get_many(ids, with_metadata=with_metadata or name_needed)
+        newest = self._running_footprints()
+        jobs = [
+            newest.over(job) for job in self._jobs.get_many(ids, with_metadata=with_metadata or name_needed)
+        ]
         jobs = [job for job in jobs if visibility.admits(job) and matches(job, filters, now)]
         if name_needed and not with_metadata:
             for job in jobs:
@@ -216,7 +251,7 @@ class ColumnarJobIndex:
 
     @contextmanager
     def _question(
-        self, visibility: JobVisibility, filters: Sequence[JobFilter]
+        self, visibility: JobVisibility, filters: Sequence[JobFilter], order: JobOrder | None = None
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Predicate, str, int]]:
         """A cursor, the condition, the relation to select from, and the time the answer is for."""
         snapshot, segments = self._files_for(*start_bounds(filters))
@@ -225,12 +260,17 @@ class ColumnarJobIndex:
         changes = self._changes_table(snapshot, rows) if rows else None
         keys = FootprintKeys(changes.footprints if changes else snapshot.footprints)
         with self._engine.cursor() as cursor:
-            condition = predicate(visibility, filters, int(now), keys.numbers)
+            by_footprint = (order is not None and order.footprint) or any(it.footprints for it in filters)
+            running = self._running_table() if by_footprint else None
+            numbers = running.numbers if running is not None else None
+            condition = predicate(visibility, filters, int(now), keys.numbers, numbers)
             relation = _relation(
                 snapshot.delta.name,
                 condition.bind(segments) if segments else None,
                 changes.table.name if changes else None,
             )
+            if running is not None:
+                relation += f" LEFT JOIN {running.name} USING (id)"
             yield cursor, condition, relation, int(now)
 
     def _changes_table(self, snapshot: Snapshot, rows: Mapping[int, IndexRow]) -> Changes:
@@ -254,6 +294,19 @@ class ColumnarJobIndex:
         with self._lock:
             self._last_changes = made
         return made
+
+    def _running_table(self) -> RunningTable | None:
+        """The newest footprints of running jobs, if there are any."""
+        newest = self._running_footprints()
+        with self._lock:
+            if self._running is None or self._running.footprints is not newest:
+                self._tables += 1
+                self._running = (
+                    RunningTable(self._engine, f"running_{self._tables}", newest, self._files.folder)
+                    if newest.jobs
+                    else None
+                )
+            return self._running
 
     def _files_for(self, low: float, high: float) -> tuple[Snapshot, list[str]]:
         """The current version, and local copies of its segments with jobs started in the window."""

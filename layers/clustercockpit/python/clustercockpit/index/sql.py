@@ -53,9 +53,13 @@ _NEVER: Final = "false"
 class Predicate:
     """A conjunction under construction, with its parameters (`$p0`, `$p1`, … and `$now`)."""
 
-    def __init__(self, now: int, footprints: Mapping[str, int]) -> None:
-        """`footprints` maps a footprint key to the number of its column."""
+    def __init__(
+        self, now: int, footprints: Mapping[str, int], running: Mapping[str, int] | None = None
+    ) -> None:
+        """`footprints` maps a footprint key to the number of its column, `running` to that of the column
+        with running jobs' newest values, if the relation has such."""
         self._footprints = footprints
+        self._running = running or {}
         self._conditions: list[str] = []
         self._parameters: dict[str, Any] = {"now": now}
 
@@ -99,6 +103,8 @@ class Predicate:
             self.require(f"shared = {self.bind(wanted.shared.value)}")
         if wanted.tags is not None:
             self.require(f"list_has_any(tags, {self.bind(list(wanted.tags))}::BIGINT[])")
+        if wanted.only_tags is not None:
+            self.require(f"list_has_all({self.bind(list(wanted.only_tags))}::BIGINT[], tags)")
         for column, match in (
             ('"user"', wanted.user),
             ("project", wanted.project),
@@ -128,8 +134,11 @@ class Predicate:
 
     def footprint(self, key: str) -> str:
         """The column of a footprint key; a key no job has is an empty column."""
-        number = self._footprints.get(key)
-        return "NULL::DOUBLE" if number is None else f"f{number:d}"
+        number, newest = self._footprints.get(key), self._running.get(key)
+        stored = "NULL::DOUBLE" if number is None else f"f{number:d}"
+        if newest is None:
+            return stored
+        return f"CASE WHEN state = 'running' THEN coalesce(r{newest:d}, {stored}) ELSE {stored} END"
 
     def order_by(self, order: JobOrder | None) -> str:
         """Missing values first ascending, last descending; ties by id descending. Without order: by id."""
@@ -213,10 +222,14 @@ class Predicate:
 
 
 def predicate(
-    visibility: JobVisibility, filters: Sequence[JobFilter], now: int, footprints: Mapping[str, int]
+    visibility: JobVisibility,
+    filters: Sequence[JobFilter],
+    now: int,
+    footprints: Mapping[str, int],
+    running: Mapping[str, int] | None = None,
 ) -> Predicate:
     """The condition of a question; visibility comes first."""
-    made = Predicate(now, footprints)
+    made = Predicate(now, footprints, running)
     made.restrict(visibility)
     for each in filters:
         made.add(each)

@@ -52,8 +52,10 @@ class JobStore(Protocol):
         footprint: dict[str, float] | None = None,
         energy_footprint: dict[str, float] | None = None,
         energy: float | None = None,
+        remarks: Sequence[str] = (),
     ) -> Job:
-        """Record the outcome of archiving. A job already archived stays as it is."""
+        """Record the outcome of archiving; `remarks` join those that the job has. A job already archived
+        stays as it is."""
         ...
 
     def delete(self, id: int) -> None:

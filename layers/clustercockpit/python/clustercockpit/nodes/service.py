@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from clustercockpit.clusters.ports import ClusterCatalog
@@ -97,6 +98,32 @@ class NodeService:
             )
         self._store.record(cluster, states, time=now)
         return len(states)
+
+    def refresh_health(self, cluster: str) -> int:
+        """Ask for the health of every node that was ever reported, and store it where it changed; returns how
+        many changed. For deployments where whoever takes in the reports cannot ask.
+
+        A report that comes in meanwhile wins. UnavailableError if nobody can tell, or it cannot be stored.
+        """
+        known: dict[str, list[NodeState]] = {}
+        for state in self._store.nodes(cluster):
+            known.setdefault(state.sub_cluster, []).append(state)
+        changed: list[NodeState] = []
+        for sub_cluster_name, states in known.items():
+            if self._clusters.sub_cluster_of(cluster, states[0].hostname) is None:
+                continue  # not configured any more
+            checked = self._check(cluster, sub_cluster_name, [state.report for state in states])
+            if checked is None:
+                raise UnavailableError(f"the health of the nodes of {cluster}/{sub_cluster_name} is unknown")
+            for state in states:
+                if state.report.state is not SchedulerState.DOWN:
+                    health = checked.get(state.hostname, _FAILED)
+                    if health != state.health:
+                        changed.append(replace(state, health=health))
+        if changed:
+            # At the time of the report, so that a newer one is not undone
+            self._store.record(cluster, changed, time=int(self._clock()))
+        return len(changed)
 
     def _check(
         self, cluster: str, sub_cluster: str, members: Sequence[NodeReport]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from clustercockpit.graphql.http import graphql_router
 from clustercockpit.http.application import application
 from clustercockpit.metrics.http import series_router
+from clustercockpit.query.deleting import deleting_router
 from clustercockpit.query.jobs import job_routers
 from clustercockpit.query.pages import pages_router
 
@@ -20,6 +21,12 @@ def create_query(site: Site) -> FastAPI:
     """The application that answers questions. What it stands on is opened at first use."""
     return application(
         site,
-        [*job_routers(site), series_router(site), graphql_router(site), pages_router(site)],
+        [
+            *job_routers(site),
+            deleting_router(site),
+            series_router(site),
+            graphql_router(site),
+            pages_router(site),
+        ],
         title="ClusterCockpit query",
     )

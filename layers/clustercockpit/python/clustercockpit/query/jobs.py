@@ -207,7 +207,7 @@ def find_job(site: Site, user: User, id: int) -> Job:
     found = site.jobs.get(id, with_metadata=True) if 0 < id < 2**31 else None
     if found is None or not JobVisibility.of(user).admits(found):
         raise NotFoundError("there is no such job, or you may not see it")
-    return found
+    return site.running_footprints.current().over(found)
 
 
 def shown(job: Job, user: User, now: int) -> dict[str, Any]:

@@ -374,6 +374,7 @@ class DynamoJobStore:
         footprint: dict[str, float] | None = None,
         energy_footprint: dict[str, float] | None = None,
         energy: float | None = None,
+        remarks: Sequence[str] = (),
     ) -> Job:
         def recorded(stored: _Stored) -> _Change | None:
             job = stored.job
@@ -389,6 +390,7 @@ class DynamoJobStore:
                     footprint=job.footprint if footprint is None else footprint,
                     energy_footprint=job.energy_footprint if energy_footprint is None else energy_footprint,
                     energy=job.energy if energy is None else energy,
+                    remarks=tuple(dict.fromkeys((*job.remarks, *remarks))),
                 ),
             )
 

@@ -1,0 +1,1 @@
+"""Footprints of running jobs: worked out by schedule, kept beside the jobs, laid over them in answers."""

@@ -11,6 +11,8 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,12 +25,15 @@ sys.path[:0] = [str(ROOT / "layers/clustercockpit/python"), str(ROOT / "containe
 
 from tests.bench import collector_load as load  # noqa: E402
 
-from cc_metric_store import kernels  # noqa: E402
+from cc_metric_store import health, kernels  # noqa: E402
+from cc_metric_store.blocks import DIRTY, RING  # noqa: E402
+from cc_metric_store.checkpoint import Checkpointer  # noqa: E402
 from cc_metric_store.engine import Engine, Limits  # noqa: E402
 from cc_metric_store.frames import FrameRequest, FrameService  # noqa: E402
 from cc_metric_store.query import QueryRequest, QueryService  # noqa: E402
 from cc_metric_store.reading import Reader  # noqa: E402
 from cc_metric_store.retention import resident_bytes  # noqa: E402
+from clustercockpit.storage.directory import DirectoryObjectStore  # noqa: E402
 
 START = 1_700_000_040 // 3600 * 3600
 CACHE = os.environ.get("NUMBA_CACHE_DIR") or "/tmp/cc-numba-cache"
@@ -131,6 +136,7 @@ def filled(kind: str, nodes: int, hours: int) -> Engine:
             values = np.round(noise, 2) if kind == "decimals" else noise
             values[:9] = np.cumsum(chance.integers(0, 1000, (9, block.slots)), axis=1)
             matrix[: load.KNOWN] = values
+            store.store.table.touched[block.id, (START // 3600 + hour) % RING] = DIRTY
         store.series.last_slot[: store.series.count] = clock.now // 60 - 1
         store.seal_finished(grace=0)
         store.seal_finished(grace=0)
@@ -179,10 +185,91 @@ def bench_reading() -> None:
     row("the same by /api/query, thinned by triangles", f"{old:.2f} s", "1.0 s", "0.3 s")
 
 
+def bench_health() -> None:
+    """10,000 nodes with all their series, asked for all metrics of the profile."""
+    store = engine(START, compiled=True)
+    names = [
+        store.names.metric(name) for name in load.NODE_METRICS + load.SOCKET_METRICS + load.THREAD_METRICS
+    ]
+    counts = [1] * len(load.NODE_METRICS) + [load.SOCKETS] * 3 + [load.THREADS] * len(load.THREAD_METRICS)
+    parts = [store.names.component(f"hwthread{t}", "", "hwthread") for t in range(load.THREADS)]
+    for number in range(10_000):
+        host = store.host("fritz", f"f{number:05d}")
+        for name, count in zip(names, counts, strict=True):
+            for part in parts[:count]:
+                store.add_series(host, name, part, 60)
+    store.series.last_slot[: store.series.count] = START // 60
+    hosts, metrics = [host.name for host in store.hosts], list(load.catalog().names())
+    found = health.check(store, "fritz", hosts, metrics)
+    assert {node.state for node in found.values()} == {"full"}
+    fast = min(timed(health.check, store, "fritz", hosts, metrics) for _ in range(3))
+    health._count = health.count_plain
+    plain = timed(health.check, store, "fritz", hosts, metrics)
+    row("health of 10,000 nodes", f"{fast:.3f} s", "1 s", "0.1 s", f"plain {plain:.2f} s")
+
+
+def bench_restore() -> None:
+    """48 h of 100 nodes from a directory, to the first answer; per GB of checkpoint."""
+    store = filled("floats", 100, 48)
+    clock: Clock = store.clock  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory(prefix="cc-store-bench-") as folder:
+        objects = DirectoryObjectStore(folder)
+        first = Checkpointer(store, objects)
+        first.take_over()
+        written = timed(first.write, dict)
+        size = sum(entry.size for entry in first.manifest.objects)
+        again = Engine(load.catalog(), clock, Limits())
+        second = Checkpointer(again, objects)
+        second.take_over()
+        taken = timed(second.restore)
+        selection = Reader(again).select("fritz", again.hosts[0].name, load.catalog().metrics("fritz")["ipc"])
+        assert selection is not None
+        taken += timed(Reader(again).read, selection, START, START + 48 * 3600, "avg")
+        count = len(second.manifest.objects)
+    gigabytes = size / 1e9
+    row("restore, per GB of checkpoint", f"{taken / gigabytes:.1f} s", "10 s", "3 s",
+        f"{size / 1e6:.0f} MB in {count} objects: {taken:.2f} s; written in {written:.2f} s")  # fmt: skip
+
+
+def bench_pauses() -> None:
+    """How long a node's batch waits for the engine while windows are sealed, saved and freed."""
+    store = filled("floats", 250, 2)
+    clock: Clock = store.clock  # type: ignore[assignment]
+    batches = [load.Node(n).minute(START + 7200) for n in range(250)]
+    store.write(b"".join(batches))
+    clock.now = START + 7200 + 4000
+    with tempfile.TemporaryDirectory(prefix="cc-store-bench-") as folder:
+        checkpointer = Checkpointer(store, DirectoryObjectStore(folder))
+        checkpointer.take_over()
+
+        def housekeeping() -> None:
+            store.seal_finished(grace=0)
+            checkpointer.write(dict)
+            store.seal_finished(grace=0)
+            store.free(START + 3600)
+            checkpointer.write(dict)
+
+        quiet = sorted(timed(store.write, batch) for batch in batches)
+        worker = threading.Thread(target=housekeeping)
+        waits: list[float] = []
+        worker.start()
+        while worker.is_alive():
+            batch = batches[len(waits) % len(batches)]
+            waits.append(timed(store.write, batch))
+            time.sleep(0.002)
+        worker.join()
+    waits.sort()
+    row("pause of ingest, p99", f"{waits[len(waits) * 99 // 100] * 1e3:.1f} ms", "100 ms", "20 ms",
+        f"worst of {len(waits)}: {waits[-1] * 1e3:.0f} ms; alone {quiet[-3] * 1e3:.1f} ms")  # fmt: skip
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "kernel": bench_kernel,
     "memory": bench_memory,
     "reading": bench_reading,
+    "health": bench_health,
+    "restore": bench_restore,
+    "pauses": bench_pauses,
 }
 
 

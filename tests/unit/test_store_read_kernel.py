@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cc_metric_store import codec, kernels, reading, resampling
+from cc_metric_store import codec, health, kernels, reading, resampling
+from cc_metric_store.catalog import MetricDefinition, StaticCatalog
 from cc_metric_store.codec import DamagedBlockError, Layout
+from cc_metric_store.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +100,31 @@ def test_sums_are_alike(compiled: Any, seed: int) -> None:
     assert results[0] == results[1]
 
 
+def test_health_is_counted_alike(compiled: Any) -> None:
+    from cc_metric_store import health_kernel
+
+    chance = random.Random(9)
+    now = 1_000_000
+    catalog = StaticCatalog({"*": {n: MetricDefinition(n, s) for n, s in (("a", 10), ("b", 60), ("d", 60))}})
+    store = Engine(catalog, lambda: now)
+    lines = [
+        f"{chance.choice('abd')},cluster=c,hostname=h{chance.randrange(30)},type=hwthread,"
+        f"type-id={chance.randrange(9)} value=1 {now - chance.choice([0, 40, 60, 100, 400, 5000, 90_000])}"
+        for _ in range(2000)
+    ]
+    store.write("\n".join(lines).encode())
+    hosts = [f"h{i}" for i in range(32)]
+    results = []
+    for accelerated in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(health, "_count", health.count_plain)
+            if accelerated:
+                health.accelerate(health_kernel.count)
+            results.append(health.check(store, "c", hosts, ["a", "b", "x", "a"]))
+    assert results[0] == results[1]
+    assert {node.state for node in results[0].values()} == {"partial", "failed"}
+
+
 def test_the_compiled_reader_answers_as_the_plain_one(compiled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the doors the process uses."""
     chance = np.random.default_rng(3)
@@ -109,6 +137,7 @@ def test_the_compiled_reader_answers_as_the_plain_one(compiled: Any, monkeypatch
     monkeypatch.setattr(codec, "_compiled", None)
     monkeypatch.setattr(resampling, "_compiled", None)
     monkeypatch.setattr(reading, "_accumulate", reading._accumulate)
+    monkeypatch.setattr(health, "_count", health._count)
     kernels.accelerate_reading()
     assert codec._compiled is not None
     assert np.array_equal(codec.decode(content, layout), plain[0], equal_nan=True)

@@ -18,14 +18,17 @@ import secrets
 import struct
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import orjson
 import zstandard
+from numpy.typing import NDArray
 
 from cc_metric_store import codec
 from cc_metric_store.blocks import Block, Sealed
@@ -42,7 +45,7 @@ FORMAT = 1
 PART_BYTES = 32 * 1024 * 1024
 _FETCH_ATTEMPTS = 30
 _MOST_HEADER = 256 * 1024 * 1024
-_PREFIX = struct.Struct("<4sI")
+_PREFIX = struct.Struct("<4sII")  # magic, length and CRC-32 of the header
 _COLUMNS: list[tuple[str, str]] = [
     ("name", "<i4"), ("component", "<i4"), ("phase", "<i4"), ("earlier_phase", "<i4"),
     ("since", "<i8"), ("last_slot", "<i8"),
@@ -128,6 +131,8 @@ class Checkpointer:
         self.manifest = Manifest()
         self.failures = 0
         self._etag: str | None = None
+        # Of the object being restored: its names and components as this engine numbers them
+        self._names: tuple[list[str], NDArray[np.int32], NDArray[np.int32]] | None = None
         self._owner = secrets.token_hex(8)
         self._attempt = 0  # number of the last checkpoint tried: keys of a failed one are not used again
         self._garbage: set[str] = set()
@@ -169,13 +174,18 @@ class Checkpointer:
             key=lambda e: (-e.end, e.key),
         )
         with ThreadPoolExecutor(workers, "restore") as pool:
-            for entry, content in zip(entries, pool.map(self._fetch, entries), strict=True):
-                if isinstance(content, str):
-                    report.damaged.append(content)
+            ahead: deque[Future[tuple[bytes, bool] | str]] = deque()
+            waiting = iter(entries)
+            for entry in entries:
+                # A few objects ahead: reading all of them at once would take twice the memory
+                ahead.extend(pool.submit(self._fetch, e) for e in islice(waiting, 2 * workers - len(ahead)))
+                found = ahead.popleft().result()
+                if isinstance(found, str):
+                    report.damaged.append(found)
                     continue
+                content, whole = found
                 report.objects += 1
                 report.bytes += len(content)
-                whole = hashlib.sha256(content).hexdigest() == entry.sha256
                 if not whole:
                     report.damaged.append(f"{entry.key}: checksum differs; its good blocks are used")
                 try:
@@ -191,10 +201,11 @@ class Checkpointer:
             logger.error("restore: %s", line)
         return report
 
-    def _fetch(self, entry: ObjectEntry) -> bytes | str:
+    def _fetch(self, entry: ObjectEntry) -> tuple[bytes, bool] | str:
         for attempt in range(_FETCH_ATTEMPTS):
             try:
-                return self.objects.get(entry.key)[0]
+                content, _ = self.objects.get(entry.key)
+                return content, hashlib.sha256(content).hexdigest() == entry.sha256
             except NotFoundError:
                 return f"{entry.key}: object is missing"
             except (UnavailableError, OSError) as error:
@@ -239,21 +250,30 @@ class Checkpointer:
             engine.store.write(block, int(engine.series.row[series[row]]), slot, float(matrix[row, column]))
 
     def _series(self, stored: StoredBlock, host: Host) -> np.ndarray[Any, np.dtype[np.int64]]:
-        engine, names, columns = self.engine, self.engine.names, stored.columns
-        metrics = [names.metric(name) for name in stored.metrics]
-        components = [names.component(*component) for component in stored.components]
-        series = np.array(
-            [
-                engine.add_series(host, metrics[name], components[component], stored.timestep)
-                for name, component in zip(
-                    columns["name"].tolist(), columns["component"].tolist(), strict=True
-                )
-            ],
-            np.int64,
-        )
+        """The series of the stored rows, made where they are new, with the younger of both phases."""
+        engine, columns = self.engine, stored.columns
+        if self._names is None or self._names[0] is not stored.metrics:
+            names = engine.names
+            self._names = (
+                stored.metrics,
+                np.array([names.metric(name) for name in stored.metrics], np.int32),
+                np.array([names.component(*component) for component in stored.components], np.int32),
+            )
+        metrics, components = self._names[1][columns["name"]], self._names[2][columns["component"]]
+        count = len(metrics)
+        block = engine.block_of(host, stored.timestep)
+        known = engine.store.directory(block)
+        if np.array_equal(known.names[:count], metrics) and np.array_equal(
+            known.components[:count], components
+        ):
+            series = block.series[:count].astype(np.int64)
+        else:
+            pairs = zip(metrics.tolist(), components.tolist(), strict=True)
+            series = np.array([engine.add_series(host, m, c, stored.timestep) for m, c in pairs], np.int64)
         newer = columns["last_slot"] > engine.series.last_slot[series]
-        for column in ("phase", "earlier_phase", "since", "last_slot"):
-            getattr(engine.series, column)[series[newer]] = columns[column][newer]
+        if newer.any():
+            for column in ("phase", "earlier_phase", "since", "last_slot"):
+                getattr(engine.series, column)[series[newer]] = columns[column][newer]
         return series
 
     # --- running ---------------------------------------------------------------------------------
@@ -476,7 +496,7 @@ class ObjectBuilder:
                 }
             )
         )
-        return b"".join([_PREFIX.pack(MAGIC, len(header)), header, *self._body])
+        return b"".join([_PREFIX.pack(MAGIC, len(header), zlib.crc32(header)), header, *self._body])
 
     @staticmethod
     def _numbers(
@@ -495,10 +515,14 @@ class ObjectBuilder:
 def read_object(content: bytes) -> Iterator[StoredBlock | None]:
     """The blocks of an object; None for one whose checksum is wrong. ValueError, KeyError or struct.error
     where the object cannot be read at all."""
-    magic, length = _PREFIX.unpack_from(content)
+    magic, length, checksum = _PREFIX.unpack_from(content)
     if magic != MAGIC or _PREFIX.size + length > len(content):
         raise ValueError("not a checkpoint object")
-    text = codec.unpack(content[_PREFIX.size : _PREFIX.size + length], _MOST_HEADER)
+    packed = content[_PREFIX.size : _PREFIX.size + length]
+    if zlib.crc32(packed) != checksum:
+        # Whose blocks these are would be guesswork
+        raise ValueError("the header's checksum is wrong")
+    text = codec.unpack(packed, _MOST_HEADER)
     header = orjson.loads(text)
     offset = _PREFIX.size + length
     for block in header["blocks"]:

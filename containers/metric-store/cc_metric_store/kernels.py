@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cc_metric_store import line_protocol
+from cc_metric_store.catalog import MetricDefinition, StaticCatalog
 from cc_metric_store.engine import UNKNOWN, Engine, WriteReport
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def start_in_background(engine: Engine, cache_directory: str) -> threading.Threa
 
 def accelerate_reading() -> None:
     """Compile what reads, and use it from now on. `load` comes first."""
-    from cc_metric_store import codec, read_kernel, reading, resampling
+    from cc_metric_store import codec, health, health_kernel, read_kernel, reading, resampling
 
     values = np.arange(12.0).reshape(3, 4)
     layout = codec.Layout.of(np.zeros(3, np.int32))
@@ -76,6 +77,8 @@ def accelerate_reading() -> None:
     read_kernel.triangles(np.arange(12.0), 4, np.empty(4, np.int64))
     reading.accelerate(read_kernel.accumulate)
     resampling.accelerate(read_kernel.triangles)
+    health.accelerate(health_kernel.count)
+    health.check(Engine(StaticCatalog({}), time.time), "c", ["h"], ["m"])
 
 
 class _Table:
@@ -141,8 +144,6 @@ class Kernel:
 
     def warm_up(self) -> None:
         """Compile everything by placing a few lines in an engine of its own."""
-        from cc_metric_store.catalog import MetricDefinition, StaticCatalog
-
         catalog = StaticCatalog({"*": {"m": MetricDefinition("m", 60, "sum")}})
         trial = Engine(catalog, lambda: 10_000.0)
         kernel = Kernel(trial, self._module)

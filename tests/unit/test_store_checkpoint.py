@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from cc_metric_store.checkpoint import Checkpointer
 from cc_metric_store.durability import OwnershipLostError
 from cc_metric_store.engine import Engine
 from cc_metric_store.reading import Reader
+from clustercockpit.errors import UnavailableError
 from clustercockpit.storage.directory import DirectoryObjectStore
 
 NOW = 1_700_000_000
@@ -173,3 +176,60 @@ def test_a_failed_checkpoint_changes_nothing_and_is_caught_up(tmp_path: Path) ->
     assert checkpointer.write(dict) >= 1
     again, _ = restored(tmp_path, clock)
     assert read(again, "a")[1] == [i + 0.1 for i in range(10)]
+
+
+def test_two_checkpoints_at_once_do_not_delete_each_others_objects(tmp_path: Path) -> None:
+    clock = Clock()
+    store, checkpointer = restored(tmp_path, clock)
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow(DirectoryObjectStore):
+        def put(self, key: str, content: bytes, **conditions: Any) -> str:
+            if key.endswith(".ccb") and not began.is_set():
+                began.set()
+                assert go_on.wait(10)
+            return super().put(key, content, **conditions)
+
+    checkpointer.objects = Slow(tmp_path)
+    write(store, "a", NOW - 600, 10)
+    first = threading.Thread(target=checkpointer.write, args=(dict,))
+    first.start()
+    assert began.wait(10)
+    write(store, "a", NOW - 600, 10, first=50.0)
+    second = threading.Thread(target=checkpointer.write, args=(dict,))
+    second.start()
+    second.join(0.1)
+    go_on.set()
+    first.join(10)
+    second.join(10)
+    again, _ = restored(tmp_path, clock)
+    assert read(again, "a")[1] == [50.1 + i for i in range(10)]
+
+
+def test_a_manifest_whose_put_gave_no_answer_is_known_again(tmp_path: Path) -> None:
+    clock = Clock()
+    store, checkpointer = restored(tmp_path, clock)
+
+    class Mute(DirectoryObjectStore):
+        def put(self, key: str, content: bytes, **conditions: Any) -> str:
+            etag = super().put(key, content, **conditions)
+            if key.endswith("manifest.json"):
+                raise UnavailableError("no answer")
+            return etag
+
+    write(store, "a", NOW - 600, 10)
+    checkpointer.objects = Mute(tmp_path)
+    with pytest.raises(UnavailableError):
+        checkpointer.write(dict)
+    write(store, "a", NOW - 600, 1, first=7.0)
+    checkpointer.objects = DirectoryObjectStore(tmp_path)
+    checkpointer.write(dict)
+    again, other = restored(tmp_path, clock)
+    assert read(again, "a")[1][:2] == [7.1, 1.1]
+    with pytest.raises(OwnershipLostError):
+        checkpointer.write(dict)
+    # What the checkpoint without answer left is deleted by whoever comes after
+    other.find_orphans()
+    other.write(dict)
+    named = {entry.key for entry in other.manifest.objects}
+    assert {f"checkpoints/0/{p.parent.name}/{p.name}" for p in tmp_path.rglob("*.ccb")} == named

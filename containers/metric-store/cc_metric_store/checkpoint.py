@@ -16,6 +16,7 @@ import hashlib
 import logging
 import secrets
 import struct
+import threading
 import time
 import zlib
 from collections import deque
@@ -122,7 +123,7 @@ class RestoreReport:
 
 
 class Checkpointer:
-    """Writes and restores the checkpoints of one engine. One call at a time."""
+    """Writes and restores the checkpoints of one engine; a second `write` waits for the first."""
 
     def __init__(self, engine: Engine, objects: ObjectStore, prefix: str = "checkpoints/0") -> None:
         self.engine = engine
@@ -136,6 +137,7 @@ class Checkpointer:
         self._owner = secrets.token_hex(8)
         self._attempt = 0  # number of the last checkpoint tried: keys of a failed one are not used again
         self._garbage: set[str] = set()
+        self._writing = threading.Lock()  # the last checkpoint may meet one that is under way
 
     @property
     def manifest_key(self) -> str:
@@ -285,6 +287,10 @@ class Checkpointer:
         becomes the sources' starting point. When this raises, nothing has changed and the next call covers
         the same samples. OwnershipLostError if another process took over.
         """
+        with self._writing:
+            return self._write(positions)
+
+    def _write(self, positions: Callable[[], dict[str, Any]]) -> int:
         engine = self.engine
         with engine.lock:
             contained = positions()

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import http.client
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -263,6 +265,109 @@ def bench_pauses() -> None:
         f"worst of {len(waits)}: {waits[-1] * 1e3:.0f} ms; alone {quiet[-3] * 1e3:.1f} ms")  # fmt: skip
 
 
+class Process:
+    """A store process of its own, in a folder of its own, without authentication."""
+
+    def __init__(self, folder: Path, nats: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        metrics = {
+            m.name: {"frequency": m.timestep, "aggregation": m.aggregation, "scope": m.scope}
+            for m in load.catalog().metrics("fritz").values()
+        }
+        section: dict[str, object] = {"retention-in-memory": "48h", "memory-cap": 0}
+        if nats:
+            section["nats-subscriptions"] = [{"subscribe-to": "hpc-nats", "cluster-tag": "fritz"}]
+        config = {"metric-store": section, "metrics": metrics, "nats": {"address": nats} if nats else None}
+        (folder / "config.json").write_bytes(orjson.dumps({k: v for k, v in config.items() if v}))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path[:3]),
+            "CC_METRIC_STORE_ADDRESS": f"127.0.0.1:{self.port}",
+            "CC_CONFIG_FILE": str(folder / "config.json"),
+            "CC_DATA_BUCKET": str(folder / "data"),
+            "CC_LOG_LEVEL": "warn",
+            "NUMBA_CACHE_DIR": CACHE,
+        }
+        command = [sys.executable, "-m", "cc_metric_store", "--without-authentication"]
+        self.process = subprocess.Popen(command, env=environment)
+
+    def figure(self, line: str) -> float:
+        """A line of /metrics, 0 where it is not there (yet)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        except OSError:
+            return 0.0
+        finally:
+            connection.close()
+        found = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line)]
+        return float(found[0]) if found else 0.0
+
+    def until(self, line: str, least: float, seconds: float = 120) -> None:
+        limit = time.monotonic() + seconds
+        while self.figure(line) < least:
+            if time.monotonic() > limit or self.process.poll() is not None:
+                raise RuntimeError(f"{line} did not reach {least}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def post(port: int, batches: list[bytes], connections: int = 8) -> None:
+    """Send the batches over several connections at a time, as many collectors do."""
+    waiting = iter(batches)
+
+    def work() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for batch in waiting:
+            connection.request("POST", "/api/write?cluster=fritz", batch)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"status {answer.status}")
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def bench_http() -> None:
+    """From sockets into blocks, each batch acknowledged after the group commit of the log."""
+    now = int(time.time()) // 60 * 60 - 600
+    nodes = [load.Node(n) for n in range(60)]
+    minutes = [[node.minute(now + 60 * m) for node in nodes] for m in range(8)]
+    count = load.LINES * len(nodes) * (len(minutes) - 1)
+    for name, size in (("0.13 MB batches", 1), ("1 MB batches", 8)):
+        with tempfile.TemporaryDirectory(prefix="cc-store-bench-") as folder:
+            store = Process(Path(folder))
+            try:
+                store.until("cc_store_kernel", 1)
+                store.until("cc_store_ready", 1)
+                batches = [
+                    [b"".join(minute[i : i + size]) for i in range(0, len(minute), size)]
+                    for minute in minutes
+                ]
+                post(store.port, batches[0])
+                taken = timed(post, store.port, [b for minute in batches[1:] for b in minute], 8 * size)
+            finally:
+                store.stop()
+        row(
+            f"HTTP end to end, {name}",
+            f"{count / taken / 1e6:.2f} M lines/s",
+            "1 M",
+            "3 M",
+            "sender included",
+        )
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "kernel": bench_kernel,
     "memory": bench_memory,
@@ -270,6 +375,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "health": bench_health,
     "restore": bench_restore,
     "pauses": bench_pauses,
+    "http": bench_http,
 }
 
 

@@ -166,13 +166,14 @@ class Checkpointer:
         self._attempt = self.manifest.number
         self._commit(self.manifest)
 
-    def restore(self, workers: int = 8) -> RestoreReport:
-        """Read all objects that reach into the retention, in parallel. What is damaged costs only itself."""
+    def restore(self, workers: int = 8, protected: frozenset[tuple[str, str]] = frozenset()) -> RestoreReport:
+        """Read all objects that reach into the retention, in parallel, and what older ones hold of protected
+        hosts. What is damaged costs only itself."""
         report = RestoreReport()
         oldest = int(self.engine.clock()) - self.engine.limits.retention
         # Newest first: their rows are a superset of those of older windows, so that row numbers agree.
         entries = sorted(
-            (e for e in self.manifest.objects if e.end > oldest),
+            (e for e in self.manifest.objects if e.end > oldest or protected),
             key=lambda e: (-e.end, e.key),
         )
         with ThreadPoolExecutor(workers, "restore") as pool:
@@ -194,7 +195,7 @@ class Checkpointer:
                     for stored in read_object(content):
                         if stored is None:
                             report.damaged.append(f"{entry.key}: a block with a wrong checksum is left out")
-                        else:
+                        elif entry.end > oldest or (stored.cluster, stored.host) in protected:
                             self._take(stored)
                             report.blocks += 1
                 except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:

@@ -96,6 +96,7 @@ class Engine:
         self.unknown_names: Counter[str] = Counter()
         self.totals = WriteReport()
         self.kernel: BatchWriter | None = None
+        self.full = False  # memory is at its cap: known series are written, new ones refused
         self._known_names: frozenset[bytes] = frozenset()
         self._use_catalog(catalog)
         self._keys: dict[tuple[str, bytes], int] = {}
@@ -191,6 +192,8 @@ class Engine:
             series = self._series_ids.get(_series_key(host.blocks[definition.timestep], name, found))
             if series is not None:
                 return series
+        if self.full:
+            raise LineError("memory", "the metric store is at its memory cap: no new series are taken")
         if host is None:
             if len(self.hosts) >= self.limits.hosts:
                 raise LineError("limit", f"more than {self.limits.hosts} hosts")

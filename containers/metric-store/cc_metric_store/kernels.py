@@ -168,7 +168,7 @@ class Kernel:
         numbers[module.NEWEST] = now + engine.limits.future
         numbers[module.DEFAULT] = self._cluster(default_cluster) if default_cluster else 0
         numbers[module.LINES] = numbers[module.ACCEPTED] = numbers[module.UNKNOWN] = 0
-        numbers[module.ROWS_LIMIT] = engine.limits.rows_per_host
+        numbers[module.ROWS_LIMIT] = 0 if engine.full else engine.limits.rows_per_host
         while True:
             self._prepare()
             reason = module.ingest(base, *self._arguments())

@@ -7,6 +7,8 @@ protected ones. Every such step is counted and logged: the store says that it fo
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,11 +80,10 @@ class Retention:
         """Free the oldest windows until the process is under its cap; 0 means there is no pressure."""
         used = self.used()
         if self.cap <= 0 or used <= self.cap:
-            self.counters.over_cap = False
+            self._over(False)
             return 0
-        target = int(self.cap * _RELIEF)
-        to_free = used - target
-        freed = 0
+        to_free = used - int(self.cap * _RELIEF)
+        freed, spared = 0, 0
         for protect in (self.protected, frozenset[tuple[str, str]]()):
             for end in self._ends():
                 if to_free <= 0:
@@ -91,22 +92,34 @@ class Retention:
                 windows = self.engine.free(end, protect)
                 to_free -= before - self.engine.data_bytes()
                 freed += windows
-                if not protect and self.protected:
-                    self.counters.freed_protected += windows
+                spared += windows if self.protected and not protect else 0
+        give_back()
         self.counters.freed_by_pressure += freed
-        self.counters.over_cap = to_free > 0
+        self.counters.freed_protected += spared
+        self._over(to_free > 0)
         logger.warning(
-            "memory: %d MB used, cap %d MB: freed %d windows, oldest first%s",
-            used // 1_000_000, self.cap // 1_000_000, freed,
-            "; still over the cap, nothing but the newest windows is left" if to_free > 0 else "",
+            "memory: %d MB used, cap %d MB: freed %d windows, oldest first, %d of them of protected hosts%s",
+            used // 1_000_000, self.cap // 1_000_000, freed, spared,
+            "; only the newest windows are left: new series are refused" if to_free > 0 else "",
         )  # fmt: skip
         return freed
+
+    def _over(self, over: bool) -> None:
+        """What is left cannot be freed: no further series, so that memory stays where it is."""
+        self.counters.over_cap = over
+        self.engine.full = over
 
     def _ends(self) -> list[int]:
         """Ends of all windows but those that are being written, oldest first."""
         now = int(self.engine.clock())
         ends = {block.window_end(w) for _, block in self.engine.blocks() for w in block.windows()}
         return sorted(end for end in ends if end <= now)
+
+
+def give_back() -> None:
+    """Return freed memory to the system: the C library keeps it otherwise, and it would count as used."""
+    with contextlib.suppress(OSError, AttributeError):  # not the GNU C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:

@@ -320,7 +320,8 @@ class Service:
         began = time.perf_counter()
         positions: dict[str, Any] = {}
         if self.checkpointer is not None:
-            report = self.checkpointer.restore()
+            self.retention.refresh()
+            report = self.checkpointer.restore(protected=self.retention.protected)
             positions = self.checkpointer.manifest.positions
             logger.info(
                 "restored %d blocks from %d objects (%d MB) in %.1f s, %d damaged", report.blocks,

@@ -12,6 +12,8 @@ from cc_metric_store.catalog import MetricCatalog, StaticCatalog, from_clusters,
 from cc_metric_store.configuration import StoreConfiguration
 from cc_metric_store.durability import WriteLog
 from cc_metric_store.nats_ingest import NatsIngest
+from cc_metric_store.protection import JobHosts
+from cc_metric_store.retention import ProtectedHosts
 from cc_metric_store.segment_log import SegmentLog
 from cc_metric_store.segments import DirectorySegments, ObjectSegments
 from cc_metric_store.service import Address, Service
@@ -49,12 +51,20 @@ def build(
             objects,
             gate,
             partition=settings.metric_store_partition,
+            hosts=_hosts(site, configuration),
             numba_cache=settings.numba_cache_dir,
             log=_log(site, configuration, objects),
             nats=nats,
         )
 
     return place, make
+
+
+def _hosts(site: Site, configuration: StoreConfiguration) -> ProtectedHosts | None:
+    """Hosts that jobs need, where this store belongs to an installation with a job table."""
+    if configuration.metrics is not None or not site.settings.archive_bucket:
+        return None
+    return JobHosts(site.jobs, lambda: [cluster.name for cluster in site.clusters.clusters()])
 
 
 def _address(text: str) -> Address:

@@ -166,6 +166,31 @@ async def test_without_a_broker_everything_goes_over_http(tmp_path: Path) -> Non
     assert {body["cluster"] for body in hub.of("start_job")} == {"kestrel", "heron"}
 
 
+async def test_nodes_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """A store that acknowledges what came together must not be asked by one node after the other."""
+    hub = Hub(untaken=("hpc-metrics",))
+    waiting: list[asyncio.Event] = []
+    together: list[int] = []
+
+    async def gathering(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/write":
+            done = asyncio.Event()
+            waiting.append(done)
+            if len(waiting) == 1:
+                await asyncio.sleep(0.2)
+                together.append(len(waiting))
+                for each in waiting:
+                    each.set()
+                waiting.clear()
+            await done.wait()
+        return hub(request)
+
+    simulation = _simulation(hub, tmp_path, backfill=120)
+    simulation.transport = httpx.MockTransport(gathering)
+    await simulation.run(once=True)
+    assert max(together) > 6
+
+
 async def test_what_no_stream_takes_goes_over_http(tmp_path: Path) -> None:
     hub = Hub(untaken=("hpc-metrics",))
     await _simulation(hub, tmp_path, backfill=120).run(once=True)

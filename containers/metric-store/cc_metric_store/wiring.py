@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OBJECT_COMMIT_SECONDS = 2.0  # collectors give up after five
+_MOST_COMMIT_MILLISECONDS = 3000
 
 
 def build(
@@ -36,6 +36,11 @@ def build(
 ) -> tuple[Address, Callable[[], Service]]:
     """Where to listen, and how to make the service once an event loop runs. ConfigurationError says what is
     missing or wrong."""
+    if not 0 <= settings.metric_store_commit_milliseconds <= _MOST_COMMIT_MILLISECONDS:
+        raise ConfigurationError(
+            f"CC_METRIC_STORE_COMMIT_MILLISECONDS must be from 0 to {_MOST_COMMIT_MILLISECONDS}: collectors "
+            "give up after five seconds"
+        )
     configuration = StoreConfiguration.read(config or settings.config_file)
     site = Site(settings)
     gate = _gate(settings, authenticate)
@@ -106,7 +111,8 @@ def _log(site: Site, configuration: StoreConfiguration, objects: ObjectStore) ->
     folder = f"checkpoints/{site.settings.metric_store_partition}/log"
     bucket = site.settings.data_bucket
     if bucket and "/" not in bucket:
-        return SegmentLog(ObjectSegments(objects, folder), interval=_OBJECT_COMMIT_SECONDS)
+        interval = site.settings.metric_store_commit_milliseconds / 1000
+        return SegmentLog(ObjectSegments(objects, folder), interval=interval)
     directory = Path(bucket or configuration.checkpoint_directory) / folder
     if not site.settings.metric_store_fsync:
         logger.warning("CC_METRIC_STORE_FSYNC is off: a power loss may cost acknowledged writes")

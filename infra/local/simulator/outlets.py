@@ -143,7 +143,8 @@ class MetricOutlet:
         self._over_nats = frozenset(
             host for of in hosts.values() for host in of[1::2] if publisher is not None
         )
-        self._gate = asyncio.Semaphore(4)
+        # Nodes send by themselves, and a store may gather what many send before it acknowledges
+        self._gate = asyncio.Semaphore(16)
         self.lost = 0  # lines of refused or undeliverable batches
 
     def goes_over_nats(self, host: str) -> bool:

@@ -41,6 +41,8 @@ class Settings:
     metric_store_partition: str = "0"
     # Whether its log of writes in a directory is flushed to the disk before a write is acknowledged
     metric_store_fsync: bool = True
+    # How long its log gathers writes before it puts them into a bucket; they are acknowledged after that
+    metric_store_commit_milliseconds: int = 2000
     # Where its compiled code is kept; must be a folder that can be written to
     numba_cache_dir: str = ""
     # NATS server; set, it goes before `nats.address` of the configuration
@@ -100,6 +102,9 @@ class Settings:
             metric_store_address=env.get("CC_METRIC_STORE_ADDRESS") or cls.metric_store_address,
             metric_store_partition=env.get("CC_METRIC_STORE_PARTITION") or cls.metric_store_partition,
             metric_store_fsync=env.get("CC_METRIC_STORE_FSYNC", "1").lower() not in ("0", "false", "no"),
+            metric_store_commit_milliseconds=number(
+                "CC_METRIC_STORE_COMMIT_MILLISECONDS", cls.metric_store_commit_milliseconds
+            ),
             numba_cache_dir=env.get("NUMBA_CACHE_DIR", ""),
             nats_url=env.get("CC_NATS_URL", ""),
             config_file=env.get("CC_CONFIG_FILE", ""),

@@ -8,5 +8,5 @@ from clustercockpit.site import Site
 site = Site()
 
 
-def handler(_event: dict[str, Any], _context: object) -> None:
-    builder.run(site)
+def handler(_event: dict[str, Any], context: Any) -> None:
+    builder.run_measured(site, context.function_name)

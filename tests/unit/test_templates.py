@@ -157,3 +157,61 @@ def test_each_function_has_a_folder_that_builds_it() -> None:
         assert f"build-{name}:" in (folder / "Makefile").read_text()
         assert "def handler" in (handler := (folder / "handler.py").read_text()) or "handler = " in handler
         assert len(handler.splitlines()) < 30, f"{folder}: logic belongs into the library"
+
+
+def _policies(function: dict[str, Any]) -> tuple[set[str], list[dict[str, Any]]]:
+    """Managed policies by name, and all statements, of a function."""
+    managed = load(ROOT / "template.yaml")["Resources"]
+    names: set[str] = set()
+    statements: list[dict[str, Any]] = []
+    for policy in function["Properties"]["Policies"]:
+        if "Ref" in policy:
+            names.add(policy["Ref"])
+            statements.extend(_statements(managed[policy["Ref"]]))
+        else:
+            statements.extend(_statements(policy))
+    return names, statements
+
+
+def _actions(function: dict[str, Any]) -> set[str]:
+    return {action for statement in _policies(function)[1] for action in _texts(statement["Action"])}
+
+
+def _functions() -> dict[str, dict[str, Any]]:
+    return {where.split(":")[1]: it for where, it in resources("AWS::Serverless::Function")}
+
+
+def test_who_is_told_where_the_keys_lie_may_read_them_and_nobody_else() -> None:
+    for name, function in _functions().items():
+        variables = function["Properties"].get("Environment", {}).get("Variables", {})
+        told = variables.get("CC_AUTH_SECRET_ARN", "from the globals") != ""
+        assert told == ("ReadKeys" in _policies(function)[0]), name
+
+
+def test_functions_may_do_what_their_code_does() -> None:
+    allowed = {name: _actions(function) for name, function in _functions().items()}
+    # Building the index anew reads the whole table, and puts its head
+    assert allowed["IndexBuilder"] >= {
+        "dynamodb:Scan",
+        "dynamodb:PutItem",
+        "s3:DeleteObject",
+        "s3:ListBucket",
+    }
+    assert not allowed["IndexBuilder"] & {"dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"}
+    assert [name for name in allowed if "dynamodb:Scan" in allowed[name]] == ["IndexBuilder"]
+    # The sweeper looks and hands over
+    assert not [a for a in allowed["Sweeper"] if re.search("dynamodb:(Put|Update|Delete|BatchWrite)", a)]
+    assert "sqs:SendMessage" in allowed["Sweeper"]
+    assert "sqs:SendMessage" in allowed["Api"]
+
+
+def test_figures_of_ours_are_sent_by_someone() -> None:
+    """An alarm on a figure of ours that nobody sends would ring for ever, or never."""
+    code = "\n".join(file.read_text() for file in (ROOT / "layers/clustercockpit/python").rglob("*.py"))
+    sent = set(re.findall(r'figures\.send\(\s*"(\w+)"', code))
+    for where, log_filter in resources("AWS::Logs::MetricFilter"):
+        assert log_filter["Properties"]["FilterPattern"].strip('"') in code, where
+        sent |= {made["MetricName"] for made in log_filter["Properties"]["MetricTransformations"]}
+    alarms = [it["Properties"] for _, it in resources("AWS::CloudWatch::Alarm")]
+    wanted = {alarm["MetricName"] for alarm in alarms if alarm["Namespace"] == "ClusterCockpit"}
+    assert wanted == sent == {"IndexWatermarkAge", "ClockRefusals"}

@@ -131,13 +131,18 @@ def test_what_there_is_no_time_for_keeps_its_values_and_comes_first(site: Site, 
     before = kept(site)
     assert worker.run(site, now=now + 600, seconds=0) == 0
     assert kept(site) == before
+    # The next minute goes on, and with whom is oldest
     store.asked.clear()
     store.answers = 1
     # One at a time, so that the order tells
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "_AT_ONCE", 1)
-        assert worker.run(site, now=now + 1200) == 1
+        assert worker.run(site, now=now + 660) == 1
     assert set(kept(site)) == {late.id, *(job.id for job in jobs)}
+    # Whoever was done is not done again
+    store.answers = 10_000
+    assert worker.run(site, now=now + 720) == 3
+    assert worker.run(site, now=now + 780) == 0
 
 
 def test_a_silent_store_changes_nothing_and_is_said(site: Site, store: Store) -> None:

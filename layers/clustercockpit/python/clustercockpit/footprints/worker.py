@@ -3,7 +3,8 @@
 `spec/workers-and-data-model.md` 3.4, with the formulas of the archiver: a metric without samples has no
 footprint, and the least value is that of the samples. Runs every minute and does something when
 `cron.footprint-worker` has passed; jobs whose footprint is oldest come first, and what time does not allow
-keeps its values until the next run. Two runs at once do no harm: the later object holds.
+keeps its values until the next minute, which goes on from there. Two runs at once do no harm: the later
+object holds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run(site: Site, *, now: float | None = None, seconds: float = SECONDS) -> in
         # What a cluster leaves over is the next ones'
         share = (deadline - time.monotonic()) / (len(clusters) - place)
         try:
-            done += _renew(site, cluster.name, known, int(clock), time.monotonic() + share)
+            done += _renew(site, cluster.name, known, int(clock), interval, time.monotonic() + share)
         except UnavailableError as error:
             unanswered = error
     if unanswered is not None and not done:
@@ -73,17 +74,20 @@ def _known(site: Site, cluster: str) -> ClusterFootprints:
         return ClusterFootprints(0)
 
 
-def _renew(site: Site, cluster: str, known: ClusterFootprints, now: int, deadline: float) -> int:
+def _renew(
+    site: Site, cluster: str, known: ClusterFootprints, now: int, interval: float, deadline: float
+) -> int:
     running = [
         job for job in site.jobs.running(cluster) if job.elapsed(now) >= site.settings.footprint_after_seconds
     ]
-    running.sort(key=lambda job: known.jobs[job.id].at if job.id in known.jobs else 0)
     # Whoever ended meanwhile is forgotten
     jobs = {job.id: known.jobs[job.id] for job in running if job.id in known.jobs}
+    due = [job for job in running if job.id not in jobs or now - jobs[job.id].at >= interval - _EARLY]
+    due.sort(key=lambda job: jobs[job.id].at if job.id in jobs else 0)
     done = left = 0
     unanswered: UnavailableError | None = None
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="footprint") as pool:
-        for some in _portions(running):
+        for some in _portions(due):
             if time.monotonic() > deadline or unanswered is not None:
                 left += len(some)
                 continue
@@ -100,7 +104,7 @@ def _renew(site: Site, cluster: str, known: ClusterFootprints, now: int, deadlin
             raise unanswered
     elif left:
         _log.warning("footprints of %s: no time for %d of %d running jobs", cluster, left, len(running))
-    content = encode(ClusterFootprints(now, jobs))
+    content = encode(ClusterFootprints(known.begun if left else now, jobs))
     site.data_objects.put(key_of(cluster), content, content_type="application/json")
     return done
 

@@ -250,6 +250,18 @@ class BlockStore:
         block.directory = found
         return found
 
+    def window(self, block: Block, window: int) -> Matrix:
+        """All rows of a window with what came late: a copy."""
+        matrix: Matrix = np.full((block.rows, block.slots), np.nan)
+        opened, sealed = block.open.get(window), block.sealed.get(window)
+        if opened is not None:
+            matrix[:] = opened[: block.rows]
+        elif sealed is not None:
+            matrix[: sealed.rows] = self.decode(block, sealed)
+        for (row, column), value in block.patches.get(window, {}).items():
+            matrix[row, column] = value
+        return matrix
+
     def decode(self, block: Block, sealed: Sealed) -> Matrix:
         """All rows of a sealed window."""
         return codec.decode(sealed.content, self.layout(block, sealed.rows))

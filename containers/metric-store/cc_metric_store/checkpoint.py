@@ -166,14 +166,20 @@ class Checkpointer:
         self._attempt = self.manifest.number
         self._commit(self.manifest)
 
-    def restore(self, workers: int = 8, protected: frozenset[tuple[str, str]] = frozenset()) -> RestoreReport:
+    def restore(
+        self,
+        workers: int = 8,
+        protected: frozenset[tuple[str, str]] = frozenset(),
+        *,
+        everything: bool = False,
+    ) -> RestoreReport:
         """Read all objects that reach into the retention, in parallel, and what older ones hold of protected
-        hosts. What is damaged costs only itself."""
+        hosts, or `everything` they hold. What is damaged costs only itself."""
         report = RestoreReport()
         oldest = int(self.engine.clock()) - self.engine.limits.retention
         # Newest first: their rows are a superset of those of older windows, so that row numbers agree.
         entries = sorted(
-            (e for e in self.manifest.objects if e.end > oldest or protected),
+            (e for e in self.manifest.objects if e.end > oldest or protected or everything),
             key=lambda e: (-e.end, e.key),
         )
         with ThreadPoolExecutor(workers, "restore") as pool:
@@ -195,7 +201,7 @@ class Checkpointer:
                     for stored in read_object(content):
                         if stored is None:
                             report.damaged.append(f"{entry.key}: a block with a wrong checksum is left out")
-                        elif entry.end > oldest or (stored.cluster, stored.host) in protected:
+                        elif everything or entry.end > oldest or (stored.cluster, stored.host) in protected:
                             self._take(stored)
                             report.blocks += 1
                 except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cc_metric_store.cleanup import ParquetArchive
 from cc_metric_store.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ class Retention:
         cap: int,
         used: Callable[[], int],
         hosts: ProtectedHosts | None = None,
+        archive: ParquetArchive | None = None,
     ) -> None:
+        self.archive = archive
         self.engine = engine
         self.cap = cap
         self.used = used
@@ -72,6 +75,17 @@ class Retention:
     def by_age(self) -> int:
         self.refresh()
         before = int(self.engine.clock()) - self.engine.limits.retention
+        if self.archive is not None:
+            leaving = [
+                (host, block, window)
+                for host, block in self.engine.blocks()
+                if (host.cluster, host.name) not in self.protected
+                for window in block.windows()
+                if block.window_end(window) <= before
+            ]
+            if leaving:
+                report = self.archive.write(leaving, before)
+                logger.info("cleanup: %d samples written to %d Parquet files", report.rows, report.files)
         freed = self.engine.free(before, self.protected)
         self.counters.freed_by_age += freed
         return freed

@@ -17,6 +17,7 @@ import uvicorn
 
 from cc_metric_store.catalog import MetricCatalog
 from cc_metric_store.checkpoint import Checkpointer
+from cc_metric_store.cleanup import ParquetArchive
 from cc_metric_store.configuration import StoreConfiguration
 from cc_metric_store.debug import describe
 from cc_metric_store.durability import LoggedWrite, NoLog, OwnershipLostError, WriteLog
@@ -68,6 +69,7 @@ class Service:
         *,
         partition: str = "0",
         hosts: ProtectedHosts | None = None,
+        cleanup: tuple[ObjectStore, str] | None = None,
         clock: Callable[[], float] = time.time,
         numba_cache: str = "",
         log: WriteLog | None = None,
@@ -81,7 +83,11 @@ class Service:
         self.engine = Engine(catalog(), clock, limits)
         self.reader = Reader(self.engine)
         self.retention = Retention(
-            self.engine, effective_cap(configuration.memory_cap), resident_bytes, hosts
+            self.engine,
+            effective_cap(configuration.memory_cap),
+            resident_bytes,
+            hosts,
+            ParquetArchive(self.engine, *cleanup) if cleanup is not None else None,
         )
         self.checkpointer = (
             Checkpointer(self.engine, objects, f"checkpoints/{partition}") if objects is not None else None
@@ -321,7 +327,9 @@ class Service:
         positions: dict[str, Any] = {}
         if self.checkpointer is not None:
             self.retention.refresh()
-            report = self.checkpointer.restore(protected=self.retention.protected)
+            report = self.checkpointer.restore(
+                protected=self.retention.protected, everything=self.retention.archive is not None
+            )
             positions = self.checkpointer.manifest.positions
             logger.info(
                 "restored %d blocks from %d objects (%d MB) in %.1f s, %d damaged", report.blocks,

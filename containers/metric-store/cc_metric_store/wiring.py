@@ -48,6 +48,7 @@ def build(
     objects = _objects(site, configuration)
     place = _address(address or settings.metric_store_address)
     nats = _nats(site, configuration)
+    cleanup = _cleanup(site, configuration)
 
     def make() -> Service:
         return Service(
@@ -57,12 +58,33 @@ def build(
             gate,
             partition=settings.metric_store_partition,
             hosts=_hosts(site, configuration),
+            cleanup=cleanup,
             numba_cache=settings.numba_cache_dir,
             log=_log(site, configuration, objects),
             nats=nats,
         )
 
     return place, make
+
+
+def _cleanup(site: Site, configuration: StoreConfiguration) -> tuple[ObjectStore, str] | None:
+    """Where Parquet files go: a directory, or `s3://bucket/prefix`."""
+    if configuration.cleanup_mode != "archive":
+        return None
+    place = configuration.cleanup_directory
+    if place.startswith("s3://"):
+        from clustercockpit.storage import aws
+        from clustercockpit.storage.s3 import S3ObjectStore
+
+        bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise ConfigurationError("metric-store.cleanup.directory: s3:// must name a bucket")
+        store = S3ObjectStore(bucket, aws.client(site.settings, "s3"))
+        return store, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    from clustercockpit.storage.directory import DirectoryObjectStore
+
+    Path(place).mkdir(parents=True, exist_ok=True)
+    return DirectoryObjectStore(place), ""
 
 
 def _hosts(site: Site, configuration: StoreConfiguration) -> ProtectedHosts | None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 SERVICES = {"dynamodb", "s3", "sqs", "secretsmanager", "sts"}
-UNUSED = ("bin", "boto3/data", "boto3/examples", "boto3/docs", "botocore/docs")
+UNUSED = ("bin", "boto3/data", "boto3/examples")
 
 
 def prune(folder: Path) -> None:

@@ -1,10 +1,10 @@
-"""Lambda entry of the query application: lists, series, GraphQL, the browser application."""
+"""Lambda entry of everything that reads: lists, series, GraphQL, the browser application."""
 
 from mangum import Mangum
 
 from clustercockpit.http.large_answers import LargeAnswers
-from clustercockpit.query.application import create_query
+from clustercockpit.server import create_reader
 from clustercockpit.site import Site
 
 site = Site()
-handler = Mangum(LargeAnswers(create_query(site), site), lifespan="off")
+handler = Mangum(LargeAnswers(create_reader(site), site), lifespan="off")

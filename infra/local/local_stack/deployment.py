@@ -147,6 +147,11 @@ def data_resources(emulator: Emulator, buckets: Sequence[str]) -> str:
     return "attach"
 
 
+def stack_outputs(emulator: Emulator) -> dict[str, str]:
+    """Of the stack as it stands. Raises LocalStackError where it did not come to be."""
+    return _wait(client(emulator, "cloudformation"))
+
+
 def _status(cloudformation: Any) -> dict[str, Any] | None:
     try:
         stack: dict[str, Any] = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]

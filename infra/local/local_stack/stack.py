@@ -23,6 +23,18 @@ AUTH_SECRET = "clustercockpit/auth"  # noqa: S105
 ARCHIVE_BUCKET, DATA_BUCKET = "clustercockpit-archive", "clustercockpit-data"
 
 
+def auth_secret(emulator: Emulator, keys: dict[str, str]) -> str:
+    """The ARN of the secret that holds the keys, as a site has one in Secrets Manager."""
+    secrets = client(emulator, "secretsmanager")
+    text = json.dumps(keys)
+    try:
+        arn: str = secrets.describe_secret(SecretId=AUTH_SECRET)["ARN"]
+        secrets.put_secret_value(SecretId=AUTH_SECRET, SecretString=text)
+    except secrets.exceptions.ResourceNotFoundException:
+        arn = secrets.create_secret(Name=AUTH_SECRET, SecretString=text)["ARN"]
+    return arn
+
+
 class EmulatorLostError(Exception):
     """The AWS emulator died: what it had in memory is gone."""
 
@@ -117,18 +129,11 @@ class LocalStack:
         return emulator.has_objects
 
     def _parameters(self, keys: dict[str, str]) -> dict[str, str]:
-        secrets = client(self.emulator, "secretsmanager")
-        text = json.dumps(keys)
-        try:
-            arn = secrets.describe_secret(SecretId=AUTH_SECRET)["ARN"]
-            secrets.put_secret_value(SecretId=AUTH_SECRET, SecretString=text)
-        except secrets.exceptions.ResourceNotFoundException:
-            arn = secrets.create_secret(Name=AUTH_SECRET, SecretString=text)["ARN"]
         return {
             "DataResources": data_resources(self.emulator, [ARCHIVE_BUCKET, DATA_BUCKET]),
             "ArchiveBucketName": ARCHIVE_BUCKET,
             "DataBucketName": DATA_BUCKET,
-            "AuthSecretArn": arn,
+            "AuthSecretArn": auth_secret(self.emulator, keys),
             # The container's processes run beside the emulator
             "ContainerService": "false",
             "MetricStoreUrl": self.options.metric_store_url,

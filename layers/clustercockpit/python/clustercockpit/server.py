@@ -32,3 +32,13 @@ def create_app(site: Site) -> FastAPI:
 
     routers = [hub_router(store), create_api(site).router, create_query(site).router]
     return application(site, routers, lifespan=lifespan)
+
+
+def create_reader(site: Site) -> FastAPI:
+    """What the query function answers with: questions, pages, and the reads of the api application. The
+    gateway tells reads from writes by their method alone, so that nothing depends on how it takes a slash at
+    the end of a path."""
+    from clustercockpit.api.application import create_api
+    from clustercockpit.query.application import create_query
+
+    return application(site, [create_api(site).router, create_query(site).router])

@@ -78,7 +78,7 @@ class Package:
         )
         # One machine is not twenty; the emulator starts a process for each
         text = text.replace("MaximumConcurrency: 20", "MaximumConcurrency: 2")
-        return text.replace("CC_WEB_ROOT: /var/task/web", f"CC_WEB_ROOT: {ROOT / 'web' / 'dist'}")
+        return text.replace("CC_WEB_ROOT: web", f"CC_WEB_ROOT: {ROOT / 'web' / 'dist'}")
 
     def _keep(self, name: str, content: bytes) -> str:
         key = f"{hashlib.sha256(content).hexdigest()[:16]}/{name}"

@@ -1,7 +1,7 @@
 """The events that API Gateway sends (payload 2.0) through Mangum and the applications.
 
-The emulated gateway of the deployment tests is not the real one, which sends cookies as an array and the bodies
-of forms in base64.
+The emulated gateway of the deployment tests is not the real one, which sends cookies as an array and the
+bodies of forms in base64.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ DEMO ?= 1
 ARCHIVE ?=
 DAYS ?=
 TESTS ?= tests
+MINUTES ?= 30
 
 ENVIRONMENT := $(PYTHON) infra/local/environment.py
 IN := .venv/bin/python -m
@@ -14,7 +15,7 @@ SOURCES := $(wildcard layers/clustercockpit/python/clustercockpit containers/met
 	containers/metric-store/cc_job_events infra/local/local_stack infra/local/simulator)
 export SAM_CLI_TELEMETRY = 0
 
-.PHONY: help run test check bench build deploy-local clean lock
+.PHONY: help run test check bench soak build deploy-local clean lock
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -36,6 +37,11 @@ check: ## Formatting, lint, types, templates
 bench: ## Measure what the budgets are about
 	@$(ENVIRONMENT) project aws-emulator ui
 	@$(IN) pytest tests/bench -s
+
+soak: ## The metric store under faults, kills and fuzzers for longer than the tests have time (MINUTES=30)
+	@$(ENVIRONMENT) project aws-emulator
+	@$(IN) uv pip install --quiet 'atheris==3.1.0' || echo "Atheris cannot be had for this Python: the fuzzers run without coverage"
+	@$(IN) tests.soak $(MINUTES)
 
 build: ## Functions and layer for AWS (arm64), without Docker, into .aws-sam/build
 	@$(ENVIRONMENT) project deploy ui

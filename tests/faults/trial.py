@@ -262,6 +262,7 @@ class Trial:
         if self.first == "power":
             self.log = "directory"
         self.now, self.skew, self.next = START, 0, 0
+        self._sizes: dict[str, int] = {}  # of the log's segments before a life
         self.outcome = Outcome(seed)
 
     def run(self) -> Outcome:
@@ -272,6 +273,7 @@ class Trial:
                 profile = "kill"
             self.outcome.profiles.append(profile)
             plan = self._plan(profile, index)
+            self._sizes = {path.name: path.stat().st_size for path in self._segments()}
             children = [self._start(plan)]
             if profile == "two owners":
                 time.sleep(self.rng.uniform(0.05, 0.4))
@@ -352,17 +354,15 @@ class Trial:
             counts[" ".join(f"{k} {v}" for k, v in said.items() if k != "refused") or "refused"] += 1
 
     def _lose_power(self, synced: dict[str, int]) -> None:
-        """What was not flushed is gone, here from the files that the ended life wrote."""
-        for path in (self.root / "checkpoints/0/log").glob("*.ccl"):
-            known = self._flushed.get(path.name) or synced.get(path.name, 0)
+        """What the ended life wrote and did not flush is gone; what lives before it wrote is on the disk."""
+        for path in self._segments():
+            known = self._sizes.get(path.name, synced.get(path.name, 0))
             if path.stat().st_size > known:
                 self.outcome.counts["unflushed tails lost"] += 1
                 os.truncate(path, known)
-            self._flushed[path.name] = path.stat().st_size
 
-    @property
-    def _flushed(self) -> dict[str, int]:
-        return self.__dict__.setdefault("_flushed_sizes", {})
+    def _segments(self) -> list[Path]:
+        return list((self.root / "checkpoints/0/log").glob("*.ccl"))
 
     def _look(self, check: str) -> tuple[dict[Slot, float] | None, int]:
         """A life without faults that tells what it has, and is killed after a checkpoint."""

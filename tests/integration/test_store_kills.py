@@ -31,6 +31,7 @@ ROUNDS = int(os.environ.get("CC_STORE_KILLS", "32"))
 RETENTION = 48 * 3600
 SUBJECT = "hpc.metrics"
 START_SECONDS = 60
+BETWEEN_BATCHES = 0.01  # the store is under load, the oracle need not be
 # How a round ends: most often the store is killed
 ENDS = ("store", "store", "both", "server", "store", "stop", "store", "cut")
 
@@ -152,6 +153,7 @@ class Load:
                 assert answer.status_code in (200, 503), answer.text
                 if answer.status_code == 200:
                     self._acknowledged(number, "http")
+                time.sleep(BETWEEN_BATCHES)
 
     def _nats(self) -> None:
         asyncio.run(self._publish())
@@ -181,6 +183,7 @@ class Load:
                 continue
             self._acknowledged(number, "nats")
             self.published = acknowledgement.seq
+            await asyncio.sleep(BETWEEN_BATCHES)
         if client is not None:
             await client.close()
 
@@ -250,7 +253,7 @@ def test_kills_of_real_processes(processes: tuple[Store, NatsServer], capsys: An
             ends[end] = ends.get(end, 0) + 1
             load.go_on()
             # Every third time in the middle of the start, while it restores
-            time.sleep(rng.uniform(0.2, 0.9))
+            time.sleep(rng.uniform(0.15, 0.7))
             if end in ("server", "both"):
                 server.kill()
             if end == "cut":

@@ -1,0 +1,1 @@
+"""Longer than the test suite has time for: `make soak`."""

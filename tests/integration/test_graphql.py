@@ -223,6 +223,41 @@ async def test_a_job_list(site: Site, client: httpx.AsyncClient) -> None:
     assert {job["user"] for job in own["jobs"]["items"]} == {"ada"}
 
 
+async def test_names_and_messages_of_a_list_without_its_scripts(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"jobScript": "#!/bin/sh"}
+    now = int(time.time())
+    site.jobs.start(a_job(1, start_time=now - 3, meta_data={**script, "jobName": "plain"}))
+    told = site.jobs.start(
+        a_job(2, start_time=now - 2, meta_data={**script, "jobName": "told", "message": "node was slow"})
+    )
+    site.jobs.start(a_job(3, start_time=now - 1))
+    read: list[tuple[list[int], bool]] = []
+    get_many = site.jobs.get_many
+    monkeypatch.setattr(
+        site.jobs,
+        "get_many",
+        lambda ids, *, with_metadata=False: (
+            read.append((list(ids), with_metadata)),
+            get_many(ids, with_metadata=with_metadata),
+        )[1],
+    )
+    found = await data(client, "{ jobs { items { jobId jobName message } } }")
+    assert {job["jobId"]: (job["jobName"], job["message"]) for job in found["jobs"]["items"]} == {
+        1: ("plain", ""),
+        2: ("told", "node was slow"),
+        3: ("", ""),
+    }
+    assert [ids for ids, with_metadata in read if with_metadata] == [[told.id]]
+    one = await data(client, '{ job(id: "%d") { jobName message } }' % told.id)
+    assert one["job"] == {"jobName": "told", "message": "node was slow"}
+    site.jobs.edit_metadata(told.id, "message", "")
+    read.clear()
+    found = await data(client, "{ jobs { items { message metaData } } }")
+    assert {job["message"] for job in found["jobs"]["items"]} == {""}
+
+
 async def test_names_of_a_page_are_one_look_up(
     site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ RULE_OF_PREFIX = (
     (r"/userapi/", "user-api"),
     (r"/config/", "config"),
     # Frames are for pages and for programs with a token.
-    (r"/frontend/job/", "pages"),
+    (r"/frontend/jobs?/", "pages"),
     (r"/frontend/", "frontend"),
     (r"/(query|search)/?$", "pages"),
     (r"/(login|logout|jwt-login)/?$", "public"),

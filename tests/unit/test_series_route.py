@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ import pytest
 from tests.identities import bearer, settings_with_keys
 
 from clustercockpit.clusters.model import Cluster, MetricConfig, MetricScope, SubCluster, Unit
-from clustercockpit.errors import UnavailableError
+from clustercockpit.errors import InvalidInputError, UnavailableError
 from clustercockpit.http.application import application
 from clustercockpit.jobs.model import Job, JobState
 from clustercockpit.metrics import frame, series_answer
@@ -33,6 +35,9 @@ JOB = Job(7, "fritz", "anna", START, id=3, sub_cluster="main", project="p", dura
 class Jobs:
     def get(self, id: int, **_: Any) -> Job | None:
         return JOB if id == 3 else None
+
+    def get_many(self, ids: Iterable[int]) -> list[Job]:
+        return [replace(JOB, id=id, user="anna" if id < 10 else "ben") for id in ids if id < 20]
 
 
 class Clusters:
@@ -81,6 +86,57 @@ async def client(metrics: Metrics) -> Any:
 
 
 URL = "/frontend/job/3/series"
+ROWS = "/frontend/jobs/series"
+
+
+async def test_rows_of_a_list_in_one_answer(client: httpx.AsyncClient, metrics: Metrics) -> None:
+    metrics.hosts = 4
+    answer = await client.get(f"{ROWS}?id=3&id=5&id=3&metric=cpu_load&points=60", headers=bearer("admin"))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == frame.BATCH_CONTENT_TYPE
+    frames = frame.decode_batch(answer.content)
+    assert [id for id, _ in frames] == [3, 5]
+    (metric,) = frames[0][1].metrics
+    # Four series: their extremes and median say enough in a row
+    assert metric.series == []
+    assert metric.statistics_series is not None
+    assert metrics.asked[:3] == [["cpu_load"], [MetricScope.NODE], 100]
+
+
+async def test_rows_hold_only_what_one_may_see(client: httpx.AsyncClient, metrics: Metrics) -> None:
+    query = f"{ROWS}?id=3&id=12&id=99&metric=cpu_load&metric=secret"
+    answer = await client.get(query, headers=bearer("user", username="anna"))
+    assert [id for id, _ in frame.decode_batch(answer.content)] == [3]
+    assert metrics.asked[0] == ["cpu_load"]
+    assert (await client.get(query)).status_code == 401
+
+
+async def test_a_row_that_fails_says_why(client: httpx.AsyncClient, metrics: Metrics) -> None:
+    metrics.error = UnavailableError("the metric store cannot be reached")
+    answer = await client.get(f"{ROWS}?id=3&id=4&metric=cpu_load", headers=bearer("admin"))
+    assert answer.status_code == 200
+    frames = frame.decode_batch(answer.content)
+    assert [(id, found.metrics, found.errors) for id, found in frames] == [
+        (id, [], ["the metric store cannot be reached"]) for id in (3, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["metric=cpu_load", "id=1", "id=x&metric=m", "&".join(f"id={n}" for n in range(33)) + "&metric=m",
+     "id=1&metric=m&points=401", "id=1&" + "&".join(f"metric=m{n}" for n in range(25))],
+)  # fmt: skip
+async def test_rows_are_bounded(client: httpx.AsyncClient, query: str) -> None:
+    assert (await client.get(f"{ROWS}?{query}", headers=bearer("admin"))).status_code == 400
+
+
+def test_a_batch_that_is_cut_short_is_no_batch() -> None:
+    content = frame.encode_batch([(7, Frame(1, 1, 2)), (8, Frame(1, 1, 2))])
+    assert [id for id, _ in frame.decode_batch(content)] == [7, 8]
+    for length in range(1, len(content)):
+        if length != len(content) // 2:
+            with pytest.raises(InvalidInputError):
+                frame.decode_batch(content[:length])
 
 
 async def test_the_owner_gets_the_series(client: httpx.AsyncClient, metrics: Metrics) -> None:

@@ -143,6 +143,8 @@ export function makeJobs(now, count = 420) {
         accelerators: gpu ? sub.topology.accelerators.slice(0, gpus).map((a) => a.id) : null,
       })),
       userData: { name: userName, email: `${user}@example.org` },
+      get jobName() { return this.metaData.jobName; },
+      get message() { return this.metaData.message; },
       metaData: {
         jobName: NAMES[Math.floor(r('q') * NAMES.length)],
         message: profile === 'idle' && r('msg') < 0.5 ? 'Half of the accelerators were idle for most of the run.\nCheck that each rank is bound to a device of its own.' : '',

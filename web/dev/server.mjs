@@ -62,6 +62,12 @@ function graphql({ query, variables: v }) {
     const { page, itemsPerPage: n } = v.page;
     return { jobs: { items: found.slice((page - 1) * n, page * n).map(current), count: found.length, hasNextPage: page * n < found.length } };
   }
+  if (query.includes('query Beginnings(')) {
+    return Object.fromEntries(Object.keys(v).filter((k) => k[0] === 'f').map((k) => {
+      const i = k.slice(1);
+      return ['n' + i, graphql({ query: 'query Jobs(', variables: { filter: v[k], order: v['o' + i], page: v['p' + i] } }).jobs];
+    }));
+  }
   if (query.includes('query Job(')) {
     const job = jobs.find((j) => String(j.id) === String(v.id));
     if (!job) return { job: null };
@@ -114,6 +120,8 @@ function frame(job, p) {
   return encodeFrame({ now: Date.now() / 1000, from, to, next: Math.floor(end / 60) * 60 - 60, metrics, errors });
 }
 
+const settings = { plotConfiguration_plotsPerRow: 3, plotConfiguration_colorblindMode: false };
+
 const server = createServer(async (request, answer) => {
   const url = new URL(request.url, 'http://x');
   const body = await new Promise((done) => { const parts = []; request.on('data', (d) => parts.push(d)); request.on('end', () => done(Buffer.concat(parts))); });
@@ -133,6 +141,26 @@ const server = createServer(async (request, answer) => {
     if (url.pathname === '/query') {
       if (fault === 'failing') return json(503, { status: 'Service Unavailable', error: 'the job index cannot be read at the moment' });
       try { return json(200, { data: graphql(JSON.parse(body.toString())) }); } catch (error) { return json(200, { errors: [{ message: String(error.message) }], data: null }); }
+    }
+    if (url.pathname === '/frontend/configuration/') {
+      if (request.method === 'GET') return json(200, settings);
+      const form = new URLSearchParams(body.toString());
+      settings[form.get('key')] = JSON.parse(form.get('value'));
+      return json(200, 'success');
+    }
+    if (url.pathname === '/frontend/jobs/series') {
+      url.searchParams.set('statistics', 'only');
+      const parts = url.searchParams.getAll('id').flatMap((id) => {
+        const row = jobs.find((j) => j.id === Number(id));
+        if (!row) return [];
+        const content = Buffer.from(fault === 'frames' ? encodeFrame({ now: 0, from: 0, to: 0, metrics: [], errors: ['the metric store does not answer'] }) : frame(row, url.searchParams));
+        const prefix = Buffer.alloc(8);
+        prefix.writeUInt32LE(row.id, 0);
+        prefix.writeUInt32LE(content.length, 4);
+        return [prefix, content];
+      });
+      answer.writeHead(200, { 'content-type': 'application/vnd.clustercockpit.frames' });
+      return answer.end(Buffer.concat(parts));
     }
     const found = /^\/frontend\/job\/(\d+)\/series$/.exec(url.pathname);
     const job = found && jobs.find((j) => j.id === Number(found[1]));

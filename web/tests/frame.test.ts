@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FrameError, continueFrame, decodeFrame, spreadOf } from '../src/client/frame';
+import { FrameError, continueFrame, decodeFrame, decodeFrames, spreadOf } from '../src/client/frame';
 import { encodeFrame } from '../dev/frame.mjs';
 
 const series = (start: number, mean: number[], extra: object = {}) => ({
@@ -38,6 +38,24 @@ describe('decoding', () => {
     const metric = decodeFrame(buffer).metrics[0]!;
     expect([...metric.series[0]!.times]).toEqual([5, 65.5]);
     expect([...metric.spread!.median]).toEqual([2]);
+  });
+
+  it('reads frames of several jobs, each by its id', () => {
+    const frame = new Uint8Array(encodeFrame(header([series(30, [1, NaN])])));
+    const both = new ArrayBuffer(2 * (8 + frame.length));
+    const view = new DataView(both);
+    [7, 9].forEach((id, i) => {
+      const at = i * (8 + frame.length);
+      view.setUint32(at, id, true);
+      view.setUint32(at + 4, frame.length, true);
+      new Uint8Array(both).set(frame, at + 8);
+    });
+    const frames = decodeFrames(both);
+    expect([...frames.keys()]).toEqual([7, 9]);
+    expect([...frames.get(9)!.metrics[0]!.series[0]!.mean]).toEqual([1, NaN]);
+    expect(decodeFrames(new ArrayBuffer(0)).size).toBe(0);
+    expect(() => decodeFrames(both.slice(0, both.byteLength - 8))).toThrow(FrameError);
+    expect(() => decodeFrames(both.slice(0, 4))).toThrow(FrameError);
   });
 
   it('refuses what is not a frame', () => {

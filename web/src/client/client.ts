@@ -1,7 +1,7 @@
 // The one door to the back end. Views know this interface and nothing of HTTP or GraphQL.
 
 import type { Frame } from './frame';
-import type { Catalog, JobDetail, JobFilterInput, JobOrder, JobPage, Me, Scope } from './model';
+import type { Catalog, Job, JobDetail, JobFilterInput, JobOrder, JobPage, Me, Scope } from './model';
 
 export interface SeriesQuestion {
   metrics: string[];
@@ -19,6 +19,16 @@ export interface SeriesQuestion {
   spread?: 'with' | 'only' | undefined;
 }
 
+export interface JobQuestion {
+  filter: JobFilterInput;
+  order: JobOrder;
+  size: number;
+}
+
+export const MOST_ROWS = 32;
+
+export type Settings = Record<string, unknown>;
+
 export interface Client {
   /** Who is logged in. Throws NotAuthenticated where nobody is. */
   me(signal?: AbortSignal): Promise<Me>;
@@ -27,11 +37,19 @@ export interface Client {
   logout(): Promise<void>;
   catalog(signal?: AbortSignal): Promise<Catalog>;
   jobs(filter: JobFilterInput, order: JobOrder, page: number, size: number, signal?: AbortSignal): Promise<JobPage>;
+  /** The beginnings of several lists, in one request. */
+  beginnings(questions: JobQuestion[], signal?: AbortSignal): Promise<Job[][]>;
   /** Numbers of matching jobs, one per filter, in one request. */
   counts(filters: JobFilterInput[], signal?: AbortSignal): Promise<number[]>;
   /** Throws NotFound where there is no such job or one may not see it. */
   job(id: number, signal?: AbortSignal): Promise<JobDetail>;
   series(jobId: number, question: SeriesQuestion, signal?: AbortSignal): Promise<Frame>;
+  /** Small curves of at most MOST_ROWS jobs at node level, by job id; jobs one may not see are left out. */
+  rows(jobIds: number[], metrics: string[], points: number, signal?: AbortSignal): Promise<Map<number, Frame>>;
+  /** The site's and one's own settings, by the reference's keys. */
+  settings(signal?: AbortSignal): Promise<Settings>;
+  /** Keep a setting of one's own. */
+  keep(key: string, value: unknown): Promise<void>;
 }
 
 /** What went wrong, in words for people; `detail` is for those who report it. */

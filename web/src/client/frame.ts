@@ -158,6 +158,20 @@ export function decodeFrame(buffer: ArrayBuffer): Frame {
   };
 }
 
+/** Frames of several jobs, each after its job's id and its length. Throws FrameError where the bytes are not that. */
+export function decodeFrames(buffer: ArrayBuffer): Map<number, Frame> {
+  const view = new DataView(buffer);
+  const frames = new Map<number, Frame>();
+  for (let at = 0; at < buffer.byteLength; ) {
+    if (at + 8 > buffer.byteLength) throw new FrameError('frames are cut short');
+    const length = view.getUint32(at + 4, true);
+    if (at + 8 + length > buffer.byteLength) throw new FrameError('frames are cut short');
+    frames.set(view.getUint32(at, true), decodeFrame(buffer.slice(at + 8, at + 8 + length)));
+    at += 8 + length;
+  }
+  return frames;
+}
+
 function number(value: unknown, fallback: number): number {
   return typeof value === 'number' && Number.isFinite(value) ? value : fallback;
 }

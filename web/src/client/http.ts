@@ -6,11 +6,13 @@ import {
   Unavailable,
   isAbort,
   type Client,
+  type JobQuestion,
   type SeriesQuestion,
+  type Settings,
 } from './client';
-import { decodeFrame, type Frame } from './frame';
+import { decodeFrame, decodeFrames, type Frame } from './frame';
 import type { Catalog, Job, JobDetail, JobFilterInput, JobOrder, JobPage, Me, Role } from './model';
-import { CATALOG, JOB, JOBS, countsDocument } from './queries';
+import { CATALOG, JOB, JOBS, beginningsDocument, countsDocument } from './queries';
 
 type Raw = Record<string, any>; // eslint-disable-line -- wire documents are checked where they are read
 
@@ -55,6 +57,19 @@ export class HttpClient implements Client {
     return { jobs: (items as Raw[]).map(readJob), count: Number(count ?? 0), hasNextPage: Boolean(hasNextPage) };
   }
 
+  async beginnings(questions: JobQuestion[], signal?: AbortSignal): Promise<Job[][]> {
+    if (questions.length === 0) return [];
+    const variables = Object.fromEntries(
+      questions.flatMap(({ filter, order, size }, i) => [
+        [`f${i}`, filter],
+        [`o${i}`, order],
+        [`p${i}`, { itemsPerPage: size, page: 1 }],
+      ]),
+    );
+    const data = await this.query(beginningsDocument(questions.length), variables, signal);
+    return questions.map((_, i) => ((data[`n${i}`]?.items ?? []) as Raw[]).map(readJob));
+  }
+
   async counts(filters: JobFilterInput[], signal?: AbortSignal): Promise<number[]> {
     if (filters.length === 0) return [];
     const variables = Object.fromEntries(filters.map((filter, i) => [`f${i}`, filter]));
@@ -79,6 +94,26 @@ export class HttpClient implements Client {
     if (question.spread) parameters.append('statistics', question.spread === 'only' ? 'only' : '1');
     const answer = await this.request(`/frontend/job/${jobId}/series?${parameters.toString()}`, { signal });
     return decodeFrame(await answer.arrayBuffer());
+  }
+
+  async rows(jobIds: number[], metrics: string[], points: number, signal?: AbortSignal): Promise<Map<number, Frame>> {
+    const parameters = new URLSearchParams();
+    for (const id of jobIds) parameters.append('id', String(id));
+    for (const metric of metrics) parameters.append('metric', metric);
+    parameters.append('points', String(points));
+    const answer = await this.request(`/frontend/jobs/series?${parameters.toString()}`, { signal });
+    return decodeFrames(await answer.arrayBuffer());
+  }
+
+  async settings(signal?: AbortSignal): Promise<Settings> {
+    return (await (await this.request('/frontend/configuration/', { signal })).json()) as Settings;
+  }
+
+  async keep(key: string, value: unknown): Promise<void> {
+    await this.request('/frontend/configuration/', {
+      method: 'POST',
+      body: new URLSearchParams({ key, value: JSON.stringify(value) }),
+    });
   }
 
   private async query(document: string, variables: Raw, signal?: AbortSignal, partial = false): Promise<Raw> {
@@ -148,7 +183,6 @@ function seconds(time: unknown): number {
 }
 
 function readJob(raw: Raw): Job {
-  const meta = (raw.metaData ?? {}) as Record<string, string | undefined>;
   return {
     id: Number(raw.id),
     jobId: Number(raw.jobId),
@@ -177,8 +211,8 @@ function readJob(raw: Raw): Job {
       accelerators: r.accelerators ?? null,
     })),
     footprint: raw.footprint ?? [],
-    jobName: meta.jobName ?? '',
-    message: meta.message ?? '',
+    jobName: raw.jobName ?? '',
+    message: raw.message ?? '',
   };
 }
 

@@ -20,7 +20,7 @@ const JOB_FIELDS = `
   tags { id type name scope }
   resources { hostname hwthreads accelerators }
   footprint { name stat value }
-  metaData`;
+  jobName message`;
 
 export const JOBS = `query Jobs($filter: [JobFilter!]!, $order: OrderByInput!, $page: PageRequest!) {
   jobs(filter: $filter, order: $order, page: $page) {
@@ -31,7 +31,7 @@ export const JOBS = `query Jobs($filter: [JobFilter!]!, $order: OrderByInput!, $
 
 export const JOB = `query Job($id: ID!) {
   job(id: $id) {
-    ${JOB_FIELDS}
+    ${JOB_FIELDS} metaData
     userData { name email }
     concurrentJobs { items { id jobId } listQuery }
     energyFootprint { hardware metric value }
@@ -43,5 +43,17 @@ export function countsDocument(filters: number): string {
   const each = Array.from({ length: filters }, (_, i) => i);
   return `query Counts(${each.map((i) => `$f${i}: [JobFilter!]!`).join(', ')}) {
   ${each.map((i) => `n${i}: jobs(filter: $f${i}, page: { itemsPerPage: 1, page: 1 }) { count }`).join('\n  ')}
+}`;
+}
+
+/** The first jobs of several lists: filter `f0`, order `o0`, page `p0`, …, answered as `n0`, … */
+export function beginningsDocument(lists: number): string {
+  const each = Array.from({ length: lists }, (_, i) => i);
+  return `query Beginnings(${each.map((i) => `$f${i}: [JobFilter!]!, $o${i}: OrderByInput!, $p${i}: PageRequest!`).join(', ')}) {
+  ${each.map((i) => `n${i}: jobs(filter: $f${i}, order: $o${i}, page: $p${i}) { items { ...Brief } }`).join('\n  ')}
+}
+fragment Brief on Job {
+  id jobId user project cluster subCluster startTime duration walltime numNodes numHWThreads numAcc shared
+  monitoringStatus state resources { hostname } footprint { name stat value } jobName
 }`;
 }

@@ -33,6 +33,11 @@ class Appearance {
     system.addEventListener('change', (event) => (this.systemDark = event.matches));
   }
 
+  /** What the server keeps for this person, where it keeps anything. */
+  adopt(colorblindMode: unknown): void {
+    if (typeof colorblindMode === 'boolean') this.set({ palette: colorblindMode ? 'safe' : 'default' });
+  }
+
   set(change: { theme?: Theme; palette?: Palette }): void {
     this.theme = change.theme ?? this.theme;
     this.palette = change.palette ?? this.palette;

@@ -1,6 +1,7 @@
-// Small plots of a job for the list: reduced to a middle and its extremes, a few at a time, remembered.
+// Small plots of a job for the list: reduced to a middle and its extremes, a screenful at a time, remembered.
 
 import type { Frame, MetricSeries } from '../client/frame';
+import { MOST_ROWS } from '../client/client';
 import type { Job, Scope } from '../client/model';
 import { client } from '../shell/session.svelte';
 
@@ -27,11 +28,12 @@ export function curveStatistics(curve: Curve | undefined): { avg: number; min: n
 }
 
 export const CURVE_POINTS = 120;
-const AT_ONCE = 4;
 const REMEMBER = 300;
 
 function reduce(metric: MetricSeries): Curve | null {
   const rated = metric.series.filter((one) => one.statistics);
+  // Without a sample there is nothing to draw.
+  if (metric.spread ? metric.spread.median.every(Number.isNaN) : metric.series.every((one) => one.mean.every(Number.isNaN))) return null;
   const average = rated.reduce((sum, one) => sum + one.statistics!.avg, 0) / rated.length;
   if (metric.spread) {
     const { times, min, median, max } = metric.spread;
@@ -78,28 +80,19 @@ export interface RowCurves {
 }
 
 const remembered = new Map<string, RowCurves>();
-const waiting: (() => void)[] = [];
-let busy = 0;
 
-async function turn(signal: AbortSignal): Promise<void> {
-  if (busy >= AT_ONCE) {
-    await new Promise<void>((go, stop) => {
-      waiting.push(go);
-      signal.addEventListener('abort', () => {
-        const at = waiting.indexOf(go);
-        if (at >= 0) waiting.splice(at, 1);
-        stop(signal.reason instanceof Error ? signal.reason : new DOMException('', 'AbortError'));
-      });
-    });
-  }
-  signal.throwIfAborted();
-  busy += 1;
+/** A row that waits for its curves; rows that ask for the same metrics within a moment share a request. */
+interface Waiting {
+  job: Job;
+  signal: AbortSignal;
+  done: (row: RowCurves) => void;
+  failed: (error: unknown) => void;
 }
-
-function done(): void {
-  busy -= 1;
-  waiting.shift()?.();
-}
+const waiting = new Map<string, Waiting[]>();
+/** Enough that the rows on the screen have all said what they want. */
+const COLLECT = 16;
+/** Rows of a request: the first ones are there while the others are read. */
+const TOGETHER = Math.min(MOST_ROWS, 16);
 
 /** What was loaded before: shown at once, renewed for running jobs. */
 export function recalled(job: Job, metrics: string[]): RowCurves | undefined {
@@ -107,31 +100,56 @@ export function recalled(job: Job, metrics: string[]): RowCurves | undefined {
 }
 
 function keyOf(job: Job, metrics: string[]): string {
-  return `${job.id}:${job.state}:${metrics.join(',')}`;
+  return `${job.id}:${job.state}:${job.monitoringStatus}:${metrics.join(',')}`;
 }
 
 export async function loadCurves(job: Job, metrics: string[], signal: AbortSignal): Promise<RowCurves> {
-  const key = keyOf(job, metrics);
-  const known = remembered.get(key);
+  const known = remembered.get(keyOf(job, metrics));
   if (known && job.state !== 'running') return known;
-  await turn(signal);
-  try {
-    const frame: Frame = await client.series(
-      job.id,
-      { metrics, scope: 'node', points: CURVE_POINTS, spread: job.numNodes > 2 ? 'only' : undefined },
-      signal,
-    );
-    const curves = new Map<string, Curve>();
-    for (const metric of frame.metrics) {
-      const curve = reduce(metric);
-      if (curve) curves.set(metric.name, curve);
+  return new Promise<RowCurves>((done, failed) => {
+    const name = metrics.join(',');
+    const group = waiting.get(name) ?? [];
+    if (!waiting.has(name)) {
+      waiting.set(name, group);
+      setTimeout(() => {
+        waiting.delete(name);
+        const wanted = group.filter((one) => !one.signal.aborted);
+        for (let at = 0; at < wanted.length; at += TOGETHER) void ask(metrics, wanted.slice(at, at + TOGETHER));
+      }, COLLECT);
     }
-    const row = { curves, errors: frame.errors };
-    remembered.delete(key);
-    remembered.set(key, row);
-    if (remembered.size > REMEMBER) remembered.delete(remembered.keys().next().value!);
-    return row;
-  } finally {
-    done();
+    group.push({ job, signal, done, failed });
+  });
+}
+
+async function ask(metrics: string[], rows: Waiting[]): Promise<void> {
+  // Given up once nobody waits for it any more.
+  const stop = new AbortController();
+  let left = rows.length;
+  for (const { signal, failed } of rows)
+    signal.addEventListener('abort', () => {
+      failed(new DOMException('', 'AbortError'));
+      if (--left === 0) stop.abort();
+    });
+  try {
+    const frames = await client.rows(rows.map(({ job }) => job.id), metrics, CURVE_POINTS, stop.signal);
+    for (const { job, done } of rows) done(remember(job, metrics, frames.get(job.id)));
+  } catch (error) {
+    for (const { failed } of rows) failed(error);
   }
+}
+
+function remember(job: Job, metrics: string[], frame: Frame | undefined): RowCurves {
+  const curves = new Map<string, Curve>();
+  for (const metric of frame?.metrics ?? []) {
+    const curve = reduce(metric);
+    if (curve) curves.set(metric.name, curve);
+  }
+  const row = { curves, errors: frame?.errors ?? [] };
+  const key = keyOf(job, metrics);
+  remembered.delete(key);
+  // What failed may work the next time.
+  if (curves.size === 0) return row;
+  remembered.set(key, row);
+  if (remembered.size > REMEMBER) remembered.delete(remembered.keys().next().value!);
+  return row;
 }

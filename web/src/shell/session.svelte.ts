@@ -1,10 +1,13 @@
 // Who is here, and what every view needs of the site.
 
 import { HttpClient } from '../client/http';
-import { NotAuthenticated, isAbort, type Client } from '../client/client';
+import { NotAuthenticated, isAbort, type Client, type Settings } from '../client/client';
+import { appearance } from '../design/appearance.svelte';
+import { Preferences } from './preferences.svelte';
 import { level, type Catalog, type Cluster, type Me, type MetricConfig, type SubCluster } from '../client/model';
 
 export const client: Client = new HttpClient();
+export const preferences = new Preferences(client);
 
 class Session {
   /** `expired`: was in, and the door has closed since; the page keeps its state. */
@@ -20,7 +23,9 @@ class Session {
   async start(): Promise<void> {
     this.failure = null;
     try {
-      const [me, catalog] = await Promise.all([client.me(), client.catalog()]);
+      const [me, catalog, settings] = await Promise.all([client.me(), client.catalog(), client.settings().catch((): Settings => ({}))]);
+      preferences.settings = settings;
+      appearance.adopt(settings.plotConfiguration_colorblindMode);
       this.me = me;
       this.catalog = catalog;
       this.state = 'in';

@@ -49,11 +49,24 @@ def resolve_jobs(
         raise InvalidInputError(f"invalid items-per-page value: {wanted.size}")
     if not (selects(info, "items") or selects(info, "hasNextPage")):
         return JobList((), False, filters)
+    everything = selects(info, "items", "metaData")
     found = context.site.job_index.page(
-        context.visibility, filters, ordered, wanted, with_metadata=selects(info, "items", "metaData")
+        context.visibility, filters, ordered, wanted, with_metadata=everything
     )
+    if selects(info, "items", "message") and not everything:
+        _add_metadata_of_messages(context, found.jobs)
     context.people.expect(job.user for job in found.jobs)
     return JobList(found.jobs, found.has_next_page, filters)
+
+
+def _add_metadata_of_messages(context: Context, jobs: Sequence[Job]) -> None:
+    """Few jobs carry a message, and what they carry it in may hold a script: read for those alone."""
+    ids = [job.id for job in jobs if job.has_message]
+    read = (
+        {job.id: job.meta_data for job in context.site.jobs.get_many(ids, with_metadata=True)} if ids else {}
+    )
+    for job in jobs:
+        job.meta_data = read.get(job.id)
 
 
 @job_list.field("count")
@@ -85,6 +98,16 @@ def resolve_job(_root: None, info: Info, id: str) -> Job:
 @job_type.field("duration")
 def resolve_duration(job: Job, info: Info) -> int:
     return job.elapsed(info.context.now)
+
+
+@job_type.field("jobName")
+def resolve_job_name(job: Job, _info: Info) -> str:
+    return (job.meta_data or {}).get("jobName") or job.job_name
+
+
+@job_type.field("message")
+def resolve_message(job: Job, _info: Info) -> str:
+    return (job.meta_data or {}).get("message", "")
 
 
 @job_type.field("tags")

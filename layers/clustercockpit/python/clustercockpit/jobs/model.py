@@ -104,6 +104,9 @@ class Job:
     # Oddities noticed at the door and accepted all the same (ruling 7), for administrators.
     remarks: tuple[str, ...] = field(default=())
     ver: int = 0  # counts changes; the highest is the truth
+    # Metadata that lists show, known without reading it: its `jobName`, and whether it has a `message`.
+    job_name: str = field(default="", compare=False)
+    has_message: bool = field(default=False, compare=False)
 
     def elapsed(self, now: int) -> int:
         """Seconds the job has run at `now`, or ran in all."""

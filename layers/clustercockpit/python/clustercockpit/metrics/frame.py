@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,9 @@ from clustercockpit.metrics.model import SeriesStatistics
 MAGIC = b"CCF1"
 CONTENT_TYPE = "application/vnd.clustercockpit.frame"
 MAX_HEADER_BYTES = 64 * 1024 * 1024
+BATCH_CONTENT_TYPE = "application/vnd.clustercockpit.frames"
 _PREFIX = struct.Struct("<4sI")
+_BATCH_PREFIX = struct.Struct("<II")
 _DTYPES: dict[str, np.dtype[Any]] = {"f4": np.dtype("<f4"), "f8": np.dtype("<f8")}
 
 Values = NDArray[np.float64] | NDArray[np.float32]
@@ -105,6 +108,30 @@ def encode(frame: Frame) -> bytes:
     text = orjson.dumps(header)
     padding = -len(text) % 8
     return b"".join([_PREFIX.pack(MAGIC, len(text) + padding), text, b" " * padding, *area.parts])
+
+
+def encode_batch(frames: Iterable[tuple[int, Frame]]) -> bytes:
+    """Frames of several jobs one after the other, each after the job's id and its own length (uint32 LE)."""
+    parts: list[bytes] = []
+    for job, frame in frames:
+        content = encode(frame)
+        parts += (_BATCH_PREFIX.pack(job, len(content)), content)
+    return b"".join(parts)
+
+
+def decode_batch(content: bytes) -> list[tuple[int, Frame]]:
+    """Read what `encode_batch` wrote. Raises InvalidInputError as `decode` does."""
+    frames, at = [], 0
+    while at < len(content):
+        if at + _BATCH_PREFIX.size > len(content):
+            raise InvalidInputError("frames: cut short")
+        job, length = _BATCH_PREFIX.unpack_from(content, at)
+        at += _BATCH_PREFIX.size
+        if at + length > len(content):
+            raise InvalidInputError(f"frames: the one of job {job} is cut short")
+        frames.append((job, decode(content[at : at + length])))
+        at += length
+    return frames
 
 
 class _ArrayArea:

@@ -1,10 +1,12 @@
-"""Series of a job for the browser: `GET /frontend/job/{id}/series`. `docs/frame.md` is the contract."""
+"""Series for the browser: `GET /frontend/job/{id}/series`, and for the rows of a list
+`GET /frontend/jobs/series`. `docs/frame.md` is the contract."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -18,10 +20,17 @@ from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.jobs.model import Job
 
 if TYPE_CHECKING:
+    from clustercockpit.metrics.frame import Frame
     from clustercockpit.site import Site
 
 DEFAULT_POINTS = 600
 MAX_POINTS = 20_000
+# Of a request for the small curves of a list's rows
+MAX_JOBS = 32
+MAX_ROW_METRICS = 24
+DEFAULT_ROW_POINTS = 120
+MAX_ROW_POINTS = 400
+JOBS_AT_ONCE = 4
 
 
 def series_router(site: Site, clock: Callable[[], float] = time.time) -> APIRouter:
@@ -56,7 +65,37 @@ def series_router(site: Site, clock: Callable[[], float] = time.time) -> APIRout
         series_answer.prepare(answer, width, statistics)
         return series_answer.frame_response(answer, request.headers.get("accept-encoding", ""))
 
+    _add_rows(router, site, clock)
     return router
+
+
+def _add_rows(router: APIRouter, site: Site, clock: Callable[[], float]) -> None:
+
+    @router.get("/frontend/jobs/series")
+    def series_of_jobs(
+        request: Request,
+        user: CurrentUser,
+        id: Annotated[list[int], Query(max_length=MAX_JOBS)],
+        metric: Annotated[list[str], Query(max_length=MAX_ROW_METRICS)],
+        scope: MetricScope = MetricScope.NODE,
+        points: Annotated[int, Query(ge=1, le=MAX_ROW_POINTS)] = DEFAULT_ROW_POINTS,
+    ) -> Response:
+        """Small curves of several jobs: a batch of frames. Of more than two series, extremes and median only.
+        A job that does not exist or that one may not see is left out; one whose series cannot be read has a
+        frame that says why."""
+        from clustercockpit.metrics import series_answer
+
+        visible = JobVisibility.of(user)
+        jobs = [job for job in site.jobs.get_many(list(dict.fromkeys(id))) if visible.admits(job)]
+
+        def frame_of(job: Job) -> Frame:
+            names = readable_metrics(site, user, job, metric) or []
+            return series_answer.of_row(site.metrics, job, names, scope, points, clock())
+
+        with ThreadPoolExecutor(JOBS_AT_ONCE) as readers:
+            frames = list(readers.map(frame_of, jobs))
+        batch = [(job.id, answer) for job, answer in zip(jobs, frames, strict=True)]
+        return series_answer.batch_response(batch, request.headers.get("accept-encoding", ""))
 
 
 def visible_job(site: Site, user: User, id: int) -> Job:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from starlette.responses import Response
 
-from clustercockpit.errors import TooLargeError
+from clustercockpit.clusters.model import MetricScope
+from clustercockpit.errors import ClusterCockpitError, TooLargeError
+from clustercockpit.jobs.model import Job
 from clustercockpit.metrics import frame
 from clustercockpit.metrics.frame import Frame, FrameGrid, FrameMetric, FrameStatistics, Values
+from clustercockpit.metrics.live import Window
+from clustercockpit.metrics.ports import JobMetricSource
 from clustercockpit.metrics.statistics_series import statistics_series
 
 # What fits through a function's answer: 6 MB, base64 takes a third more
@@ -77,9 +83,31 @@ def _single(values: Values) -> Values:
         return values.astype(np.float32)
 
 
+def of_row(
+    source: JobMetricSource, job: Job, metrics: Sequence[str], scope: MetricScope, points: int, now: float
+) -> Frame:
+    """Small curves of a job, or a frame that says why there are none: one job never empties a list."""
+    window = Window.of(job, None, None, now)
+    width = math.ceil((window.end - window.start) / points)
+    try:
+        answer = source.frame(job, metrics, [scope], width)
+    except ClusterCockpitError as error:
+        return Frame(now, window.start, window.end, errors=[str(error)])
+    prepare(answer, width, "only")
+    return answer
+
+
 def frame_response(answer: Frame, accept_encoding: str) -> Response:
     """The frame, compressed where the caller takes it. TooLargeError beyond what a function can answer."""
-    content = frame.encode(answer)
+    return _response(frame.encode(answer), frame.CONTENT_TYPE, accept_encoding)
+
+
+def batch_response(answers: Sequence[tuple[int, Frame]], accept_encoding: str) -> Response:
+    """Frames of several jobs, as `frame_response` answers one."""
+    return _response(frame.encode_batch(answers), frame.BATCH_CONTENT_TYPE, accept_encoding)
+
+
+def _response(content: bytes, media_type: str, accept_encoding: str) -> Response:
     headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
     if accepts_gzip(accept_encoding):
         content = gzip.compress(content, compresslevel=5)
@@ -89,7 +117,7 @@ def frame_response(answer: Frame, accept_encoding: str) -> Response:
             f"the series are {len(content) / 1e6:.1f} MB, more than {MAX_ANSWER_BYTES / 1e6:.1f}: ask for"
             " fewer metrics, points, or statistics=only"
         )
-    return Response(content, media_type=frame.CONTENT_TYPE, headers=headers)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

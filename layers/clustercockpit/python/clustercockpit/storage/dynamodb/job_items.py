@@ -211,6 +211,8 @@ class JobItems:
             remarks=tuple(orjson.loads(item.remarks)) if item.remarks else (),
             tags=tags,
             resources=unpack(stored),
+            job_name=item.job_name or "",
+            has_message=bool(item.has_message),
         )
 
 

@@ -250,7 +250,7 @@ async def test_names_and_messages_of_a_list_without_its_scripts(
         3: ("", ""),
     }
     assert [ids for ids, with_metadata in read if with_metadata] == [[told.id]]
-    one = await data(client, '{ job(id: "%d") { jobName message } }' % told.id)
+    one = await data(client, f'{{ job(id: "{told.id}") {{ jobName message }} }}')
     assert one["job"] == {"jobName": "told", "message": "node was slow"}
     site.jobs.edit_metadata(told.id, "message", "")
     read.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from clustercockpit.storage.directory import DirectoryObjectStore
 from clustercockpit.storage.dynamodb.change_log import DynamoDBChangeLog
 from clustercockpit.storage.dynamodb.changes import ChangeItem, change_item
 from clustercockpit.storage.dynamodb.index_head import DynamoDBIndexHeads
+from clustercockpit.storage.dynamodb.job_items import JobItems, pack
 from clustercockpit.storage.dynamodb.job_scan import DynamoDBJobScan
 from clustercockpit.storage.dynamodb.table import Table
 
@@ -73,6 +75,9 @@ def test_a_row_comes_out_of_the_log_as_it_went_in(dynamodb_table: Table) -> None
     change_item(model, job, shards=2, now=NOW).save()
     change_item(model, job, shards=2, now=NOW + 1, deleted=True).save()
     model(f"{change_item(model, job, shards=2, now=NOW).pk}", "damaged", ver=1, start=1, image=b"?").save()
+    # Milliseconds: no month to file it under
+    change_item(model, replace(job, start_time=1_700_000_000_000), shards=2, now=NOW + 2).save()
+    change_item(model, replace(job, start_time=-1), shards=2, now=NOW + 3, deleted=True).save()
     log = DynamoDBChangeLog(dynamodb_table)
     assert log.read(NOW // 60, 1) == [IndexRow.of(job), IndexRow.tombstone(7, 3, job.start_time)]
     assert log.read(NOW // 60, 0) == log.read(NOW // 60 - 1, 1) == []
@@ -110,3 +115,11 @@ def test_builders_at_once_leave_every_change_once(dynamodb_table: Table, tmp_pat
     assert (
         sum(file.rows for month in builders[0]._manifest(head).months.values() for file in month.files) == 1
     )
+
+
+def test_a_stored_job_that_cannot_be_filed_does_not_stop_a_rebuild(dynamodb_table: Table) -> None:
+    items = JobItems(dynamodb_table, lambda _: ())
+    for id, start in ((7, NOW - 5000), (8, 1_700_000_000_000)):
+        job = replace(a_job(), id=id, start_time=start)
+        items.core_item(job, packed=pack(job), job_name="", has_message=False, metadata_chunks=0).save()
+    assert [row.id for row in DynamoDBJobScan(dynamodb_table).rows()] == [7]

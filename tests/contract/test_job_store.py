@@ -480,20 +480,97 @@ def test_a_guard_without_a_job_behind_it_is_mended(jobs: JobStore, dynamodb_tabl
 def test_a_clock_that_is_wrong_refuses_writes(
     jobs: JobStore, dynamodb_table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offset = [42.0]
+    offset, asked = [42.0], list[str]()
     monkeypatch.setattr(dynamodb_table, "_clock", lambda: time.time() + offset[0])
     client = dynamodb_table.transaction_connection.client
     original = client._make_api_call
 
     def dated(operation: str, arguments: dict[str, Any]) -> Any:
         answer = original(operation, arguments)
+        asked.append(operation)
         response = SimpleNamespace(headers={"date": formatdate(time.time(), usegmt=True)})
         dynamodb_table._observe_clock(http_response=response)
         return answer
 
     monkeypatch.setattr(client, "_make_api_call", dated)
-    jobs.start(new_job())
+    # Also the first write of a process: its change row would lie in a minute that nobody reads any more
     with pytest.raises(UnavailableError, match="clock"):
-        jobs.start(new_job(job_id=2))
+        jobs.start(new_job())
+    assert "TransactWriteItems" not in asked
     offset[0] = 2.0
+    jobs.start(new_job())
+    asked.clear()
     jobs.start(new_job(job_id=2))
+    assert asked == ["TransactWriteItems"]
+    offset[0] = 42.0
+    jobs.start(new_job(job_id=3))
+    with pytest.raises(UnavailableError, match="clock"):
+        jobs.start(new_job(job_id=4))
+
+
+def test_a_job_name_of_any_length_is_kept(jobs: JobStore) -> None:
+    name = "n" * 500_000
+    job = jobs.start(new_job(meta_data={"jobName": name}))
+    found = jobs.get(job.id, with_metadata=True)
+    assert found is not None
+    assert found.meta_data == {"jobName": name}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"energy": 1e200},
+        {"footprint": {f"{'k' * 1000}{number}": 1.0 for number in range(900)}},
+        {"user": "u" * 500_000},
+    ],
+    ids=["energy", "footprint", "user"],
+)
+def test_what_does_not_fit_is_refused_whole(
+    jobs: JobStore, dynamodb_table: Table, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"stored|energy"):
+        jobs.start(new_job(**fields))
+    assert jobs.find(7001) is None
+    assert changes_of(dynamodb_table) == []
+    job = jobs.start(new_job())
+    with pytest.raises(InvalidInputError, match=r"stored|energy"):
+        jobs.insert_finished(replace(new_job(job_id=2, **fields), state=JobState.COMPLETED))
+    assert jobs.get(job.id, with_metadata=True) == job
+    assert jobs.find(2) is None
+
+
+def test_energy_too_small_to_be_any_is_none(jobs: JobStore) -> None:
+    job = jobs.start(new_job(energy=1e-200))
+    found = jobs.get(job.id)
+    assert found is not None
+    assert found.energy == 0
+
+
+def test_a_start_time_beyond_every_calendar_is_refused(jobs: JobStore) -> None:
+    milliseconds = replace(new_job(), start_time=1_700_000_000_000, state=JobState.COMPLETED)
+    with pytest.raises(InvalidInputError, match="startTime"):
+        jobs.insert_finished(milliseconds)
+
+
+def test_a_cluster_name_longer_than_a_key_finds_nothing(
+    jobs: JobStore, dynamodb_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB refuses a key over 2048 bytes in a question, too; the emulated one does not."""
+    jobs.start(new_job())
+    client = dynamodb_table.model(ChangeItem)._get_connection().connection.client
+    original = client._make_api_call
+
+    def strict(operation: str, arguments: dict[str, Any]) -> Any:
+        assert len(str(arguments)) < 2048
+        return original(operation, arguments)
+
+    monkeypatch.setattr(client, "_make_api_call", strict)
+    assert jobs.find(7001, "c" * 3000) is None
+    assert jobs.find(7001, "\N{GRINNING FACE}" * 600) is None
+
+
+def test_a_tag_whose_words_are_longer_than_a_key_is_refused(tags: TagStore) -> None:
+    word = "\N{GRINNING FACE}" * 255
+    assert tags.find(word, word, "global") is None
+    with pytest.raises(InvalidInputError, match="tag"):
+        tags.find_or_create(word, word, "global")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from clustercockpit.access.attempts import BURST, attempt
 from clustercockpit.access.model import AuthSource, Role
 from clustercockpit.errors import ConflictError, NotFoundError, RateLimitedError
 from clustercockpit.storage.dynamodb.table import Table
-from clustercockpit.storage.dynamodb.users import DynamoUsers
+from clustercockpit.storage.dynamodb.users import AccountItem, DynamoUsers
 from clustercockpit.users.model import Account
 
 
@@ -146,3 +147,21 @@ def test_hostile_names_stay_in_their_item(users: DynamoUsers) -> None:
             pass
     users.set_setting("a#b", "k", "1")
     assert users.settings("a") == {}
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\N{GRINNING FACE}" * 300])
+def test_nobody_has_a_name_longer_than_a_key(
+    users: DynamoUsers, dynamodb_table: Table, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """DynamoDB refuses such a key; the emulated one does not."""
+    client = dynamodb_table.model(AccountItem)._get_connection().connection.client
+    original = client._make_api_call
+
+    def strict(operation: str, arguments: dict[str, Any]) -> Any:
+        assert name not in str(arguments)
+        return original(operation, arguments)
+
+    monkeypatch.setattr(client, "_make_api_call", strict)
+    assert users.get(name) is None
+    users.add(ALICE)
+    assert list(users.get_many([name, "alice"])) == ["alice"]

@@ -13,7 +13,7 @@ from tests.index_rooms import NOW, Rooms
 from clustercockpit.access.model import JobVisibility
 from clustercockpit.index.engine import Engine
 from clustercockpit.index.manifest import PREFIX, Manifest
-from clustercockpit.index.model import JobFilter, Page, TextMatch
+from clustercockpit.index.model import JobFilter, Page, Range, TextMatch
 from clustercockpit.index.rows import IndexRow
 from clustercockpit.jobs.model import Job, JobState
 
@@ -251,3 +251,15 @@ def test_whatever_happens_every_question_sees_every_change(
         for user in ("ada", "user2", "user3"):
             expected = sorted(it.id for it in rooms.jobs.jobs.values() if it.user == user)
             assert shown(rooms, user=TextMatch(eq=user)) == expected
+
+
+def test_footprints_under_ever_new_names_do_not_widen_the_index_without_end(rooms: Rooms) -> None:
+    rooms.jobs.put(job(1, footprint={"cpu_load_avg": 0.5}))
+    rooms.builder.run()
+    for id in range(2, 5):
+        rooms.jobs.put(job(id, footprint={f"made_up_{id}_{number}": 1.0 for number in range(900)}))
+    rooms.clock.now += 180
+    rooms.builder.run()
+    assert len(manifest(rooms).footprints) <= 1000
+    assert shown(rooms) == [1, 2, 3, 4]
+    assert shown(rooms, footprints=(("cpu_load_avg", Range(0.4, 0.6)),)) == [1]

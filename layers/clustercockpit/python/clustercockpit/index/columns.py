@@ -46,13 +46,20 @@ def types(footprints: int) -> dict[str, str]:
     return {**SCALARS, **LISTS, DELETED: "BOOLEAN", **{f"f{n}": "DOUBLE" for n in range(footprints)}}
 
 
+MOST_FOOTPRINTS: Final = 1000
+"""Columns of footprints; whoever sends ever new names must not widen the index without end."""
+
+
 class FootprintKeys:
     """The numbering of footprint keys. It only grows."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self.numbers: dict[str, int] = {key: number for number, key in enumerate(known)}
 
-    def number(self, key: str) -> int:
+    def number(self, key: str) -> int | None:
+        """None for a new key when there are `MOST_FOOTPRINTS`: lists cannot ask for it."""
+        if key not in self.numbers and len(self.numbers) >= MOST_FOOTPRINTS:
+            return None
         return self.numbers.setdefault(key, len(self.numbers))
 
     def names(self) -> list[str]:
@@ -67,7 +74,9 @@ def ndjson(rows: Iterable[IndexRow], keys: FootprintKeys) -> Iterator[bytes]:
         document["tags"] = row.tags
         document[DELETED] = row.deleted
         for key, value in row.footprint.items():
-            document[f"f{keys.number(key)}"] = value
+            number = keys.number(key)
+            if number is not None:
+                document[f"f{number}"] = value
         yield orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Sharing
+from clustercockpit.errors import InvalidInputError
+from clustercockpit.jobs.model import LATEST_TIME, Job, JobState, MonitoringStatus, Sharing
 
 JOB_NAME_KEY = "jobName"
 
@@ -49,6 +50,11 @@ class IndexRow:
     hosts: tuple[str, ...] = ()
     tags: tuple[int, ...] = ()
     footprint: Mapping[str, float] = field(default_factory=dict)  # "<metric>_<avg|min|max>" → value
+
+    def __post_init__(self) -> None:
+        """InvalidInputError for a start that no month holds: a row that cannot be filed is no row."""
+        if not 0 <= self.start_time <= LATEST_TIME:
+            raise InvalidInputError(f"start time {self.start_time} of job {self.id} is in no month")
 
     @classmethod
     def of(cls, job: Job, *, job_name: str | None = None) -> IndexRow:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from clustercockpit.clusters.model import Unit
+
+LATEST_TIME: Final = 253_402_300_799
+"""Beyond the year 9999 no calendar goes: milliseconds given for seconds, mostly."""
 
 
 class JobState(StrEnum):

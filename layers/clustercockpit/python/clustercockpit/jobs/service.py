@@ -23,7 +23,7 @@ from clustercockpit.errors import (
     UnavailableError,
 )
 from clustercockpit.jobs.documents import JOB, TAG_REQUEST, job_of, job_state, tags_of
-from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Tag
+from clustercockpit.jobs.model import LATEST_TIME, Job, JobState, MonitoringStatus, Tag
 from clustercockpit.jobs.ports import ArchiveQueue, JobStore
 from clustercockpit.reference_json import Integer, Record, Shape, Text, decode
 from clustercockpit.tags.ports import TagStore
@@ -43,8 +43,6 @@ DELETE_REQUEST: Final = Record(_NAMING)
 _EDIT: Final = Record({"key": Text(), "value": Text()})
 EDIT_REQUEST: Final = Record({**_NAMING, "payload": _EDIT})
 
-# Beyond the year 9999 no calendar goes: milliseconds given for seconds, mostly.
-_LATEST_TIME: Final = 253_402_300_799
 _LONGEST_WORD: Final = 255
 _MOST_FIGURES: Final = 1_000
 _PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
@@ -105,7 +103,7 @@ class JobService:
             raise InvalidInputError(
                 f"len(resources) does not equal numNodes ({len(job.resources)} vs {job.num_nodes})"
             )
-        if not 0 < job.start_time <= _LATEST_TIME:
+        if not 0 < job.start_time <= LATEST_TIME:
             raise InvalidInputError(f"'startTime' must be Unix time in seconds, got {job.start_time}")
         for name, text in (
             ("user", job.user),

@@ -23,6 +23,8 @@ PENDING_SHARDS: Final = 4
 _INLINE_RESOURCES: Final = 300
 _CHUNK: Final = 350_000  # an item holds 400 KB
 _MOST_CHUNKS: Final = 8  # a transaction 4 MB
+_LEAST_NUMBER: Final = 1e-120  # the table's numbers go a little further
+_GREATEST_NUMBER: Final = 1e120
 
 
 class JobItem(TableItem):
@@ -116,6 +118,16 @@ _SCALARS: Final = (
 _ALWAYS: Final = frozenset({"ver", "job_id", "cluster", "user", "start_time"})
 
 
+def storable_energy(energy: float) -> float:
+    """kWh; what is too small for a number of the table is none. InvalidInputError for what is too large, or
+    no number."""
+    if abs(energy) < _LEAST_NUMBER:
+        return 0.0
+    if not abs(energy) < _GREATEST_NUMBER:
+        raise InvalidInputError(f"'energy' must be less than {_GREATEST_NUMBER:g} kWh, got {energy:g}")
+    return energy
+
+
 def _json(value: Any) -> str | None:
     return orjson.dumps(value).decode() if value else None
 
@@ -145,7 +157,7 @@ class JobItems:
     def core_item(
         self, job: Job, *, packed: bytes, job_name: str, has_message: bool, metadata_chunks: int
     ) -> JobItem:
-        scalars = {name: getattr(job, name) for name in _SCALARS}
+        scalars = {name: getattr(job, name) for name in _SCALARS} | {"energy": storable_energy(job.energy)}
         return self.core(
             job_key(job.id),
             CORE,

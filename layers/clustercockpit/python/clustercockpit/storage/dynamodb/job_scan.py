@@ -37,7 +37,8 @@ class DynamoDBJobScan:
         for core in cores:
             try:
                 job = self._items.job(core, packed=packed.get(core.pk))
+                row = IndexRow.of(job, job_name=core.job_name or None)
             except Exception:
                 log.exception("job item %s cannot be read and is left out of the index", core.pk)
                 continue
-            yield IndexRow.of(job, job_name=core.job_name or None)
+            yield row

@@ -17,7 +17,7 @@ from pynamodb.exceptions import TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from clustercockpit.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Tag
+from clustercockpit.jobs.model import LATEST_TIME, Job, JobState, MonitoringStatus, Tag
 from clustercockpit.storage.dynamodb.changes import ChangeItem, change_item
 from clustercockpit.storage.dynamodb.job_items import (
     CORE,
@@ -44,6 +44,8 @@ GUARD_SECONDS: Final = 86_400
 _ATTEMPTS: Final = 4
 _MOST_TAGS: Final = 40  # a transaction writes at most 100 items
 _LONGEST_DURATION: Final = 2**31 - 1
+_LONGEST_NAME: Final = 255
+_INDEXED_NAME: Final = 1_000  # characters of a job's name that lists can ask for; the metadata has all of it
 
 
 @dataclass
@@ -126,6 +128,8 @@ class DynamoJobStore:
         guard: Callable[[TransactWrite], None],
         winner_of: Callable[[Job], int | None],
     ) -> Job:
+        if not 0 < job.start_time <= LATEST_TIME:
+            raise InvalidInputError(f"'startTime' must be Unix time in seconds, got {job.start_time}")
         if len(job.tags) > _MOST_TAGS:
             raise InvalidInputError(f"tags: at most {_MOST_TAGS} at a time")
         items, key = self._items, natural_key(job.cluster, job.job_id)
@@ -290,6 +294,8 @@ class DynamoJobStore:
         return [jobs[id] for id in ids if id in jobs]
 
     def find(self, job_id: int, cluster: str | None = None, start_time: int | None = None) -> Job | None:
+        if cluster is not None and len(cluster) > _LONGEST_NAME:
+            return None  # longer than a key may be
         best: tuple[int, int] | None = None
         for name in (cluster,) if cluster is not None else self._clusters():
             for start, id in self._starts(Job(job_id=job_id, cluster=name, user="", start_time=0)):
@@ -519,7 +525,7 @@ def _shown(job: Job) -> Job:
 
 
 def _job_name(meta_data: dict[str, str] | None) -> str:
-    return (meta_data or {}).get("jobName", "")
+    return (meta_data or {}).get("jobName", "")[:_INDEXED_NAME]
 
 
 def _has_message(meta_data: dict[str, str] | None) -> bool:

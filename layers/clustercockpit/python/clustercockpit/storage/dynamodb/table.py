@@ -20,6 +20,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar, cast
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.exceptions import TransactWriteError
@@ -27,7 +28,7 @@ from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, KeysOnlyProjec
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
-from clustercockpit.errors import UnavailableError
+from clustercockpit.errors import InvalidInputError, UnavailableError
 from clustercockpit.settings import Settings
 
 TRANSACTION_BUDGET_SECONDS: Final = 10.0
@@ -122,6 +123,7 @@ class Table:
         self._reads: TableConnection | None = None
         self._transactions: Connection | None = None
         self._clock_offset: float | None = None
+        self._clock_asked = False
         self._lock = threading.Lock()
 
     @property
@@ -190,21 +192,30 @@ class Table:
 
     def _check_clock(self) -> None:
         """A change put into the bucket of a wrong minute would never reach the index (ruling 2)."""
-        if self._clock_offset is not None and abs(self._clock_offset) > CLOCK_TOLERANCE_SECONDS:
-            # Perhaps it was set right since: any answer tells the time
+        if not self._clock_asked or self._clock_is_wrong:
+            # Before the first write nothing is known, and a wrong clock may have been set right since: any
+            # answer tells the time
             client = cast("Any", self.transaction_connection.client)
-            client.get_item(TableName=self.name, Key={"pk": {"S": "SYS"}, "sk": {"S": "CLOCK"}})
-            if abs(self._clock_offset) > CLOCK_TOLERANCE_SECONDS:
+            try:
+                client.get_item(TableName=self.name, Key={"pk": {"S": "SYS"}, "sk": {"S": "CLOCK"}})
+            except (BotoCoreError, ClientError) as error:
+                raise UnavailableError("the job database did not answer; try again") from error
+            self._clock_asked = True
+            if self._clock_is_wrong:
                 _log.error("clock is %.1f s off the table's; writes are refused", self._clock_offset)
                 raise UnavailableError("the clock of this server is wrong; writes are refused")
+
+    @property
+    def _clock_is_wrong(self) -> bool:
+        return self._clock_offset is not None and abs(self._clock_offset) > CLOCK_TOLERANCE_SECONDS
 
     def transact(self, build: Callable[[TransactWrite], None]) -> None:
         """Run one write transaction; `build` fills it and is called anew for each attempt.
 
         Conflicts with another transaction and throttling are tried again with jitter within the budget.
-        Raises pynamodb's TransactWriteError for a failed condition (see `failed_conditions`) and
-        UnavailableError when the outcome is unknown or the table does not answer: the caller must then
-        read what became of it.
+        Raises pynamodb's TransactWriteError for a failed condition (see `failed_conditions`),
+        InvalidInputError for what no item can hold (too long, too many), and UnavailableError when the
+        outcome is unknown or the table does not answer: the caller must then read what became of it.
         """
         self._check_clock()
         begun = time.monotonic()
@@ -221,9 +232,11 @@ class Table:
                 if not codes:
                     response = getattr(error.cause, "response", None) or {}
                     if response.get("Error", {}).get("Code") == "ValidationException":
-                        raise  # ours to mend, not a matter of trying again
+                        raise _unstorable(error) from error
                     raise UnavailableError("the job database did not answer; try again") from error
                 retryable = all(code in {"None", "TransactionConflict", "ThrottlingError"} for code in codes)
+                if "ValidationError" in codes:
+                    raise _unstorable(error) from error
                 if not retryable:
                     raise
                 late = time.monotonic() - begun > TRANSACTION_BUDGET_SECONDS
@@ -237,8 +250,6 @@ class Table:
 
     def exists(self) -> bool:
         """Whether the table is there. UnavailableError where DynamoDB does not answer, or refuses to say."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         client = cast("Any", self.transaction_connection.client)
         try:
             client.describe_table(TableName=self.name)
@@ -263,6 +274,13 @@ class Table:
             TableName=self.name,
             TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
         )
+
+
+def _unstorable(error: TransactWriteError) -> InvalidInputError:
+    """Trying again does not help: what was sent does not fit. The table's own words are for the log."""
+    response = getattr(error.cause, "response", None) or {}
+    _log.error("the table refuses a write: %s", response.get("Error", {}).get("Message", "")[:500])
+    return InvalidInputError("this cannot be stored: a part of it is too long or out of range")
 
 
 def cancellation_codes(error: TransactWriteError) -> list[str]:

@@ -38,6 +38,10 @@ class TagLinkItem(TableItem):
     """pk of the job, sk `T#{tagid}`; `by_tag` finds it from the tag."""
 
 
+def _length(word: str) -> int:
+    return len(word.encode())
+
+
 def link_partition(tag: int, shard: int) -> str:
     return f"T#{tag}#{shard}"
 
@@ -87,7 +91,7 @@ class DynamoTagStore:
         self._read_at = time.monotonic()
 
     def find(self, type: str, name: str, scope: str) -> Tag | None:
-        if not type or not name or max(len(type), len(name), len(scope)) > _LONGEST:
+        if not type or not name or max(_length(type), _length(name), _length(scope)) > _LONGEST:
             return None
         try:
             found = self._unique.get(_unique_key(type, name), scope, consistent_read=True)
@@ -97,8 +101,8 @@ class DynamoTagStore:
 
     def find_or_create(self, type: str, name: str, scope: str) -> Tag:
         for word, value in (("type", type), ("name", name), ("scope", scope)):
-            if not value or len(value) > _LONGEST:
-                raise InvalidInputError(f"tag {word} must have 1 to {_LONGEST} characters")
+            if not value or _length(value) > _LONGEST:
+                raise InvalidInputError(f"tag {word} must have 1 to {_LONGEST} bytes of UTF-8")
         for _ in range(3):
             known = self.find(type, name, scope)
             if known is not None:

@@ -29,6 +29,7 @@ from clustercockpit.storage.dynamodb.table import Table, TableItem
 from clustercockpit.users.model import Account
 
 _WRITERS = 8  # competing writers of one item we wait for
+_LONGEST_NAME = 1024  # bytes
 _ATTEMPTS_KEPT_SECONDS = 24 * 3600
 
 
@@ -75,6 +76,11 @@ def _answering(operation: Callable[_P, _R]) -> Callable[_P, _R]:
     return told
 
 
+def _possible(username: str) -> bool:
+    """Whether there can be an account of that name: a longer one is no key."""
+    return 0 < len(username.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
 def _failed(error: PutError | UpdateError) -> bool:
     return error.cause_response_code == "ConditionalCheckFailedException"
 
@@ -93,7 +99,7 @@ class DynamoUsers:
 
     @_answering
     def get(self, username: str) -> Account | None:
-        if not username:
+        if not _possible(username):
             return None
         try:
             return _account(self._accounts.get("USER", username, consistent_read=True))
@@ -102,7 +108,7 @@ class DynamoUsers:
 
     @_answering
     def get_many(self, usernames: Iterable[str]) -> dict[str, Account]:
-        keys = [("USER", username) for username in set(usernames) if username]
+        keys = [("USER", username) for username in set(usernames) if _possible(username)]
         found = [_account(item) for item in self._accounts.batch_get(keys)] if keys else []
         return {account.username: account for account in found}
 

@@ -24,10 +24,12 @@ from clustercockpit.storage.aws import client as aws_client
 
 NOISE = bytes(random.Random(1).choices(b"0123456789abcdef", k=30_000))
 ZEROS = b"0" * 30_000
+QUOTES = b'["a","b"]' * 1100
+"""Within the limit as such; a function's answer is JSON itself, in which each quote is two characters."""
 
 
 async def answer(request: Request) -> Response:
-    content = NOISE if request.path_params["what"] == "noise" else ZEROS
+    content = {"noise": NOISE, "zeros": ZEROS, "quotes": QUOTES}[request.path_params["what"]]
     if request.method == "POST":
         return Response(content, media_type="application/json")
     halves = (content[:15_000], content[15_000:])
@@ -39,12 +41,12 @@ async def answer(request: Request) -> Response:
     return StreamingResponse(parts(), media_type="application/json")
 
 
-def client(site: Site) -> httpx.AsyncClient:
+def client(site: Site, *, envelope: int = 6_000_000) -> httpx.AsyncClient:
     app = Starlette(
         routes=[Route("/{what}", answer, methods=["GET", "POST"])],
         middleware=[Middleware(GZipMiddleware, minimum_size=100)],
     )
-    transport = httpx.ASGITransport(LargeAnswers(app, site, limit=10_000))
+    transport = httpx.ASGITransport(LargeAnswers(app, site, limit=10_000, envelope=envelope))
     return httpx.AsyncClient(transport=transport, base_url="https://cc.example")
 
 
@@ -89,3 +91,11 @@ async def test_anything_else_is_refused_with_a_remedy(
         assert found.status_code == 413
         assert "ask for fewer jobs" in found.json()["error"]
     assert s3.list_objects_v2(Bucket=aws_settings.data_bucket)["KeyCount"] == 0
+
+
+async def test_a_text_counts_as_it_travels(s3: Any, aws_settings: Settings) -> None:
+    async with client(Site(aws_settings), envelope=13_500) as caller:
+        sent = await caller.get("/quotes", headers={"accept-encoding": "gzip"})
+        assert (sent.status_code, sent.content) == (200, QUOTES)
+        found = await caller.get("/quotes", headers={"accept-encoding": "identity"})
+    assert found.status_code == 303

@@ -10,7 +10,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from clustercockpit.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
+from clustercockpit.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from clustercockpit.settings import Settings
 from clustercockpit.storage import aws
 from clustercockpit.storage.directory import DirectoryObjectStore
@@ -195,3 +201,12 @@ def test_of_many_writers_with_one_version_one_wins(tmp_path: Path) -> None:
         thread.join()
     assert len(won) == 1
     assert DirectoryObjectStore(tmp_path).get("k")[0] == b"%d" % won[0]
+
+
+def test_a_server_that_is_away_is_not_named(credentials: None) -> None:
+    settings = Settings(aws_region="us-east-1", aws_endpoint_url="http://127.0.0.1:9")
+    client = aws.client(settings, "s3")
+    with pytest.raises(UnavailableError) as told:
+        S3ObjectStore("archive", client).get("a/b")
+    assert "127.0.0.1" not in str(told.value)
+    assert "a/b" not in str(told.value)

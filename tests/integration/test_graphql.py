@@ -16,6 +16,7 @@ from tests.query_site import a_job, query_client, query_site
 
 from clustercockpit.access.model import Role
 from clustercockpit.clusters.model import MetricScope, Unit
+from clustercockpit.errors import ConfigurationError
 from clustercockpit.jobs.model import Job, JobState, Resource, Sharing
 from clustercockpit.metrics.model import JobMetric, LoadedJobData, Series, SeriesStatistics, StatisticsSeries
 from clustercockpit.site import Site
@@ -401,3 +402,24 @@ async def test_a_fault_of_ours_is_not_told(
 
     monkeypatch.setattr(site.tags, "all", broken)
     assert await message(client, "{ tags { id } }") == "200 internal system error"
+
+
+async def test_a_fault_of_the_installation_is_its_keepers_business(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden() -> None:
+        raise ConfigurationError("no permission for 'a/b' in bucket 'secret': check the role's policy")
+
+    monkeypatch.setattr(site.tags, "all", forbidden)
+    said = "this installation is not set up correctly; its log says more"
+    assert await message(client, "{ tags { id } }") == f"200 {said}"
+    monkeypatch.setattr(site.jobs, "get", lambda *_, **__: forbidden())
+    answer = await client.get("/api/jobs/metrics/1", headers=bearer("api"))
+    assert answer.json() == {"data": None, "error": {"message": said}}
+
+
+async def test_a_document_of_any_length_is_not_kept(client: httpx.AsyncClient) -> None:
+    padding = "#" + "x" * 300_000
+    assert await message(client, f"{{ tags {{ id }} }} {padding}") == (
+        "422 the document has more than 200000 characters"
+    )

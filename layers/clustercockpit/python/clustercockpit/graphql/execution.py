@@ -36,6 +36,7 @@ from clustercockpit.graphql import clusters, jobs, limits, metrics, scalars
 from clustercockpit.graphql.context import Context, Info
 from clustercockpit.graphql.questions import snake
 from clustercockpit.graphql.roots import query
+from clustercockpit.http.answers import told
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ def answer(
     operation_name: str | None = None,
 ) -> Answer:
     """Answer one operation. Nothing that a caller can send raises."""
+    if len(source) > limits.LENGTH:
+        # Before it is looked up: what was sent before is kept
+        said = f"the document has more than {limits.LENGTH} characters"
+        return _refusal([{"message": said, **_code(PARSE_FAILED)}])
     known = _prepared(source, operation_name)
     if isinstance(known, _Refused):
         return _refusal(known.errors)
@@ -187,7 +192,9 @@ def _variable_error(error: GraphQLError) -> dict[str, Any]:
 def _executed(error: GraphQLError) -> dict[str, Any]:
     """What a resolver said in the domain's words; of anything else only that it happened."""
     cause = error.original_error
-    if cause is None or isinstance(cause, ClusterCockpitError | GraphQLError):
+    if isinstance(cause, ClusterCockpitError):
+        message = told(cause)
+    elif cause is None or isinstance(cause, GraphQLError):
         message = error.message
     else:
         log.error("resolver of %s failed", error.path, exc_info=cause)

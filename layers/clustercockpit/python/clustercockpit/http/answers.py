@@ -91,13 +91,20 @@ def error_answer(status: int, message: str, headers: dict[str, str] | None = Non
     return JsonAnswer({"status": phrase(status), "error": message}, status, headers)
 
 
+def told(error: Exception) -> str:
+    """What a caller reads of an error in the domain's words."""
+    if isinstance(error, ConfigurationError):
+        # What is wrong with the installation is its keepers' business.
+        log.error("%s", error)
+        return "this installation is not set up correctly; its log says more"
+    return str(error)
+
+
 def answer_for(error: ClusterCockpitError | Refusal) -> Response:
     if isinstance(error, Refusal):
         return error_answer(error.status, str(error), error.headers)
     if isinstance(error, ConfigurationError):
-        # What is wrong with the installation is its keepers' business.
-        log.error("%s", error)
-        return error_answer(500, "this installation is not set up correctly; its log says more")
+        return error_answer(500, told(error))
     headers = {"Retry-After": "60"} if isinstance(error, RateLimitedError | UnavailableError) else None
     return error_answer(status_of(error), str(error), headers)
 

@@ -25,20 +25,32 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES: Final = 4_500_000
+ENVELOPE_BYTES: Final = 6_200_000
+"""Lambda's 6 MB less the headers. Inside, a compressed body is base64, a text a JSON string."""
 PREFIX: Final = "responses/"
 """In the data bucket; a lifecycle rule empties it."""
 LINK_SECONDS: Final = 300
+_TEXT: Final = ("text/", "application/json")
 # Headers of the refused answer that hold for its replacement too
 _KEPT: Final = ("access-control-", "vary", "x-content-type-options", "referrer-policy", "strict-transport-")
 
 
 class LargeAnswers:
-    """Keeps answers below `limit` bytes as sent, compressed where the caller takes it."""
+    """Keeps answers below `limit` bytes, compressed where the caller takes it, and below `envelope` bytes as
+    a function hands them over."""
 
-    def __init__(self, app: ASGIApp, site: Site, *, limit: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        site: Site,
+        *,
+        limit: int = MAX_ANSWER_BYTES,
+        envelope: int = ENVELOPE_BYTES,
+    ) -> None:
         self.app = app
         self._site = site
         self._limit = limit
+        self._envelope = envelope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +69,7 @@ class LargeAnswers:
         await self.app(scope, receive, collect)
         if start is None:
             return
-        if len(body) <= self._limit:
+        if len(body) <= self._limit and _as_handed_over(start, body) <= self._envelope:
             await send(start)
             await send({"type": "http.response.body", "body": bytes(body)})
             return
@@ -75,8 +87,9 @@ class LargeAnswers:
         if link is None:
             return error_answer(
                 413,
-                f"the answer has {len(body) / 1e6:.1f} MB, more than the {self._limit / 1e6:.1f} MB that can"
-                " be sent at once: ask for fewer jobs or metrics, a coarser resolution, or accept gzip",
+                f"the answer has {len(body) / 1e6:.1f} MB, more than can be sent at once (about"
+                f" {self._limit / 1e6:.1f} MB): ask for fewer jobs or metrics, a coarser resolution, or"
+                " accept gzip",
             )
         answer = RedirectResponse(link, 303)
         answer.headers["cache-control"] = "no-store"
@@ -98,3 +111,11 @@ class LargeAnswers:
             key, seconds=LINK_SECONDS, content_type=content_type, content_encoding=content_encoding
         )
         return link
+
+
+def _as_handed_over(start: Message, body: bytes | bytearray) -> int:
+    """How many bytes the body has in a function's answer."""
+    headers = Headers(raw=start["headers"])
+    if "content-encoding" in headers or not headers.get("content-type", "").startswith(_TEXT):
+        return 4 * (len(body) + 2) // 3
+    return len(body) + sum(body.count(escaped) for escaped in (b'"', b"\\", b"\n", b"\t", b"\r"))

@@ -74,7 +74,7 @@ class Recovery:
                 raise
             await answer_for(error)(scope, receive, send)
         except Exception:
-            log.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            log.exception("unexpected error in %s %r", scope["method"], scope["path"])
             if started:
                 raise
             await error_answer(500, "internal error; the log of this installation says more")(

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from clustercockpit.access.model import JobVisibility, User
 from clustercockpit.clusters.model import MetricScope
 from clustercockpit.errors import ClusterCockpitError, InvalidInputError, NotFoundError
-from clustercockpit.http.answers import JsonAnswer, Refusal, json_bytes
+from clustercockpit.http.answers import JsonAnswer, Refusal, json_bytes, told
 from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.index.model import Direction, JobFilter, JobOrder, Page, Range, TextMatch
 from clustercockpit.jobs.documents import job_document
@@ -82,7 +82,7 @@ def _router(site: Site, rule: str, prefix: str) -> APIRouter:
             raise
         except (ClusterCockpitError, Refusal) as error:
             # Programs look at the body: the reference answers 200 whatever happened
-            return JsonAnswer({"data": None, "error": {"message": str(error)}})
+            return JsonAnswer({"data": None, "error": {"message": told(error)}})
         return _raw(
             b'{"data":{"jobMetrics":[%b]},"error":null}\n' % b",".join(_named(*it) for it in flat(data))
         )

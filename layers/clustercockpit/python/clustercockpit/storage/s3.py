@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from clustercockpit.storage.objects import StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+_log = logging.getLogger(__name__)
 
 
 class S3ObjectStore:
@@ -143,7 +147,9 @@ class S3ObjectStore:
                 raise UnavailableError("the object store does not answer now, try again") from error
             raise
         except BotoCoreError as error:
-            raise UnavailableError(f"the object store cannot be reached: {error}") from error
+            # The error names the server: its keepers read that in the log
+            _log.warning("the object store cannot be reached: %s", error)
+            raise UnavailableError("the object store cannot be reached, try again") from None
 
 
 def _code(error: Any) -> str:

@@ -109,8 +109,8 @@ def test_a_job_is_started_measured_stopped_and_archived(gateway: httpx.Client, s
     assert meta.statistics["cpu_load"].max == 74
     single = gateway.get(f"/api/jobs/{job['id']}", params={"all-metrics": "true"}, headers=token)
     assert single.status_code == 200, single.text
-    (series,) = [m for m in single.json()["Data"] if m["name"] == "cpu_load"]
-    measured = [v for v in series["metric"]["series"][0]["data"] if v is not None]
+    (series,) = single.json()["Data"]["cpu_load"]["node"]["series"]
+    measured = [value for value in series["data"] if value is not None]
     assert len(measured) >= 25
     assert set(measured) <= {72, 73, 74}
 

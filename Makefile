@@ -36,7 +36,9 @@ check: ## Formatting, lint, types, templates
 
 bench: ## Measure what the budgets are about
 	@$(ENVIRONMENT) project aws-emulator ui
-	@$(IN) pytest tests/bench -s
+	@$(IN) pytest tests/bench -s -o python_files='bench_*.py'
+	@PYTHONPATH=. .venv/bin/python tests/bench/bench_index.py
+	@PYTHONPATH=. .venv/bin/python tests/bench/bench_metric_store.py
 
 soak: ## The metric store under faults, kills and fuzzers for longer than the tests have time (MINUTES=30)
 	@$(ENVIRONMENT) project aws-emulator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -129,7 +130,19 @@ def test_good_attempts_do_not_count(users: DynamoUsers) -> None:
             this.succeeded = True
 
 
-def test_parallel_guesses_share_the_budget(users: DynamoUsers) -> None:
+def test_parallel_guesses_share_the_budget(
+    users: DynamoUsers, dynamodb_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = dynamodb_table.model(AccountItem)._get_connection().connection.client
+    original, one_at_a_time = client._make_api_call, Lock()
+
+    def atomic(operation: str, arguments: dict[str, Any]) -> Any:
+        # The emulated table looks at a condition and writes in two steps
+        with one_at_a_time:
+            return original(operation, arguments)
+
+    monkeypatch.setattr(client, "_make_api_call", atomic)
+
     def guess(_: int) -> bool:
         try:
             with attempt(users, "192.0.2.1", "alice"):

@@ -27,7 +27,8 @@ from clustercockpit.jobs.model import LATEST_TIME, Job, JobState, MonitoringStat
 from clustercockpit.jobs.ports import ArchiveQueue, JobStore
 from clustercockpit.reference_json import Integer, Record, Shape, Text, decode
 from clustercockpit.tags.ports import TagStore
-from clustercockpit.tags.scopes import may_write, readable
+from clustercockpit.tags.reading import readable
+from clustercockpit.tags.scopes import may_write
 
 STOP_REQUEST: Final = Record(
     {
@@ -311,7 +312,7 @@ class JobService:
     @staticmethod
     def shown(job: Job, user: User) -> Job:
         """The job with the tags the caller may see."""
-        return replace(job, tags=tuple(tag for tag in job.tags if readable(tag.scope, user)))
+        return replace(job, tags=readable(user, job.tags))
 
     # Deleting
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clustercockpit.access.model import User
-from clustercockpit.access.rules import Capability, may
 from clustercockpit.jobs.model import Tag
-
-GLOBAL = "global"
-ADMIN = "admin"
+from clustercockpit.tags.scopes import readable as scope_is_readable
 
 
 def readable(user: User, tags: Iterable[Tag]) -> tuple[Tag, ...]:
-    """Those of the tags the user may read: global ones, those for administrators if the user may see them,
-    and their own private ones."""
-    scopes = {GLOBAL, user.username}
-    if may(user, Capability.SEE_ADMIN_TAGS):
-        scopes.add(ADMIN)
-    else:
-        scopes.discard(ADMIN)  # also from an account of that name
-    return tuple(tag for tag in tags if tag.scope in scopes)
+    """Those of the tags whose scope the user may read."""
+    return tuple(tag for tag in tags if scope_is_readable(tag.scope, user))

@@ -478,3 +478,18 @@ async def test_the_doors_are_shut_to_others(api: httpx.AsyncClient) -> None:
     ).status_code == 201
     assert (await api.get("/jobs/start_job/")).status_code == 405
     assert (await api.get("/nothing/")).json()["error"] == "the requested endpoint does not exist"
+
+
+@pytest.mark.parametrize("path", ["/jobs/start_job/", "/nodestate/"])
+async def test_a_body_without_end_is_not_read_to_its_end(api: httpx.AsyncClient, path: str) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 64 * 1024 * 1024:
+            sent += 1024 * 1024
+            yield b" " * 1024 * 1024
+
+    answer = await api.post(path, content=endless())
+    assert answer.status_code == 413
+    assert sent <= 18 * 1024 * 1024

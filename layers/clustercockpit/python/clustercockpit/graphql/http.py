@@ -8,8 +8,8 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from clustercockpit.http.bodies import Body
 from clustercockpit.http.door import CurrentUser, guarded_router
-from clustercockpit.query.bodies import Body
 
 if TYPE_CHECKING:
     from clustercockpit.site import Site

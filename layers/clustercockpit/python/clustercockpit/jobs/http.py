@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from clustercockpit.errors import InvalidInputError, NotFoundError
 from clustercockpit.http.answers import Refusal, not_found_answer
+from clustercockpit.http.bodies import MAX_REPORT_BYTES, read_body
 from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.jobs.documents import job_document
 from clustercockpit.jobs.model import Job
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 async def _raw_body(request: Request) -> bytes:
     """The body as it came: its content type is never looked at."""
-    return await request.body()
+    return await read_body(request, limit=MAX_REPORT_BYTES)
 
 
 Body = Annotated[bytes, Depends(_raw_body)]

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from clustercockpit.http.bodies import MAX_REPORT_BYTES, read_body
 from clustercockpit.http.door import guarded_router
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def node_routers(site: Site) -> list[APIRouter]:
     metrics = guarded_router("metric-store-api", prefix="/api")
 
     async def report(request: Request) -> Response:
-        await run_in_threadpool(site.node_service.report, await request.body())
+        body = await read_body(request, limit=MAX_REPORT_BYTES)
+        await run_in_threadpool(site.node_service.report, body)
         return Response(status_code=200)
 
     api.add_api_route("/nodestate/", report, methods=["POST", "PUT"])

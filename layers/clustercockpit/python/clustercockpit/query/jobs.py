@@ -22,11 +22,11 @@ from clustercockpit.access.model import JobVisibility, User
 from clustercockpit.clusters.model import MetricScope
 from clustercockpit.errors import ClusterCockpitError, InvalidInputError, NotFoundError
 from clustercockpit.http.answers import JsonAnswer, Refusal, json_bytes, told
+from clustercockpit.http.bodies import Body
 from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.index.model import Direction, JobFilter, JobOrder, Page, Range, TextMatch
 from clustercockpit.jobs.documents import job_document
 from clustercockpit.jobs.model import Job, JobState, MonitoringStatus
-from clustercockpit.query.bodies import Body
 from clustercockpit.query.series import default_resolution, flat, load_series
 from clustercockpit.reference_json import ListOf, Text, decode
 from clustercockpit.tags.reading import readable

@@ -14,6 +14,7 @@ from clustercockpit.access.model import Role
 from clustercockpit.access.rules import Capability, may
 from clustercockpit.errors import ConflictError, InvalidInputError, NotFoundError
 from clustercockpit.http.answers import JsonAnswer, Refusal
+from clustercockpit.http.bodies import read_body
 from clustercockpit.http.door import CurrentUser, guarded_router
 from clustercockpit.http.forms import form_values
 from clustercockpit.reference_json import Record, Text, decode
@@ -85,7 +86,7 @@ def _api(site: Site) -> APIRouter:
     async def edit(request: Request, id: str, user: CurrentUser) -> Response:
         if not user.has(Role.ADMIN):
             raise Refusal(403, "only admins are allowed to update a user")
-        edits = decode(await request.body(), _EDIT_SHAPE)
+        edits = decode(await read_body(request), _EDIT_SHAPE)
         title = await run_in_threadpool(_edit, site.accounts, id, edits)
         return JsonAnswer({"msg": f"{title} Success for user {id}"})
 

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from clustercockpit.errors import TooLargeError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+MAX_REPORT_BYTES: Final = 16 * 1024 * 1024
+"""Jobs with their scripts, states of all nodes: far more than a function can be sent (6 MB)."""
 
 
 async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:

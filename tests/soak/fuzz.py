@@ -8,6 +8,7 @@ installed; else Hypothesis makes the inputs, and says so.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -51,9 +52,18 @@ def lines() -> Callable[[bytes], None]:
     def check(content: bytes) -> None:
         if state["left"] == 0:  # new engines now and then: what one input leaves behind meets the next
             state["pair"], state["left"] = pair(module, rows_per_host=50, hosts=20), 200
+            state["taken"] = []
         state["left"] -= 1
+        state["taken"].append(content)
         plain, fast = state["pair"]
-        agree(plain, fast, content, "a" if len(content) % 2 else "")
+        try:
+            agree(plain, fast, content, "a" if len(content) % 2 else "")
+        except Exception:
+            # Libfuzzer keeps the last input only
+            with tempfile.NamedTemporaryFile(prefix="fuzz-lines-", suffix=".json", delete=False) as file:
+                file.write(json.dumps([c.decode("latin-1") for c in state["taken"]]).encode())
+            print(f"the engines took, in this order: {file.name}", flush=True)
+            raise
 
     return check
 
@@ -100,6 +110,9 @@ def main() -> int:
         print(f"fuzz {name}: without Atheris, so not guided by coverage: {done} inputs of Hypothesis "
               f"in {time.monotonic() - began:.0f} s, no failure")  # fmt: skip
         return 0
+    if name == "lines":
+        # The kernel's code is compiled from its bytecode, which must be its own
+        from cc_metric_store import ingest_kernel, text_kernel  # noqa: F401
     with atheris.instrument_imports(include=["cc_metric_store"]):
         check = TARGETS[name]()
     corpus = Path(tempfile.mkdtemp(prefix=f"corpus-{name}-"))

@@ -209,3 +209,14 @@ def test_unknown_names_are_counted_within_a_bound(compiled: Any) -> None:
     counted = fast.unknown()
     assert sum(counted.values()) == 900
     assert len(counted) <= 7
+
+
+def test_a_series_that_a_refused_line_made_is_not_made_twice(compiled: Any) -> None:
+    plain, fast = pair(compiled)
+    line = "m,cluster=a,hostname={},type=hwthread,type-id={} value={} {}\n"
+    batch = [
+        line.format("h1", 1, 1, NOW), line.format("h2", 2, 1, NOW), line.format("h1", 2, "bad", NOW),
+        line.format("h2", 1, 1, NOW), line.format("h1", 2, 5, NOW),
+    ]  # fmt: skip
+    report = agree(plain, fast, "".join(batch).encode())
+    assert (report.accepted, report.rejections, fast.series.count) == (4, 1, 4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cc_metric_store import health
+from cc_metric_store import query as query_module
 from cc_metric_store.catalog import MetricDefinition, StaticCatalog
 from cc_metric_store.engine import Engine
 from cc_metric_store.frames import FrameRequest, FrameService
@@ -161,6 +162,20 @@ def test_a_question_about_all_time_costs_only_what_is_there() -> None:
     query = {"metric": "m_sum", "host": "h"}
     answer = ask(store, queries=[query], **{"from": 0, "to": 1 << 39, "with-padding": False})
     assert answer["results"][0][0]["data"] == [1, 1, 1]
+
+
+def test_padding_is_bounded_and_counts() -> None:
+    store = engine()
+    fill(store, "m_sum", "", 1000, 3, 1)
+    query = {"metric": "m_sum", "host": "h"}
+    long_ago = 1000 - query_module.LONGEST_PADDING - 10
+    (entry,) = ask(store, queries=[query], **{"from": long_ago, "to": 1100})["results"][0]
+    assert (entry["from"], entry["data"]) == (1000, [1, 1, 1])
+    (entry,) = ask(store, queries=[query], **{"from": 900, "to": 1100})["results"][0]
+    assert (entry["from"], entry["data"]) == (900, [None] * 10 + [1, 1, 1])
+    body = json.dumps({"cluster": "c", "from": 900, "to": 1100, "queries": [query]}).encode()
+    with pytest.raises(TooLargeError):
+        QueryService(Reader(store, max_values=12)).answer(QueryRequest.parse(body, 9))
 
 
 def test_an_answer_has_a_limit() -> None:

@@ -201,8 +201,11 @@ class Kernel:
         numbers[module.LINES] += 1
 
     def _prepare(self) -> None:
-        """Room in every table that the kernel fills."""
+        """Room in every table that the kernel fills, and every series that there is in its index: a refused
+        line may have made one."""
         module, numbers, engine = self._module, self._numbers, self._engine
+        if self._synced_series < engine.series.count:
+            self._index_series()
         keys, index = self._tables[module.T_KEYS], self._tables[module.T_INDEX]
         if keys.count >= engine.limits.cached_keys:
             keys.clear()

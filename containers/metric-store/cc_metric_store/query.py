@@ -58,6 +58,11 @@ class Query:
         return {"metric": self.metric, "host": self.host, "resolution": 0, "aggreg": False}
 
 
+# Seconds before the first sample that are filled with nulls; more (a question from 1970 on) is left out, and
+# `from` says where the data begins
+LONGEST_PADDING = 92 * 86_400
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
     cluster: str
@@ -164,14 +169,18 @@ class QueryService:
             return {"error": str(error), **_ERROR_ENTRY}
         if reading is None:
             return None if components is None else _absent(request, definition)
-        budget.take(len(reading.values))
-        return self._document(reading, query, request)
+        missing = (reading.start - request.start) // reading.timestep if request.with_padding else 0
+        if not 0 < missing * reading.timestep <= LONGEST_PADDING:
+            missing = 0
+        budget.take(missing + len(reading.values))
+        return self._document(reading, query, request, missing)
 
-    def _document(self, reading: Reading, query: Query, request: QueryRequest) -> dict[str, Any]:
+    def _document(
+        self, reading: Reading, query: Query, request: QueryRequest, missing: int
+    ) -> dict[str, Any]:
         figures = statistics(reading.values) if request.with_statistics else None
         values, start = reading.values, reading.start
-        missing = (start - request.start) // reading.timestep
-        if request.with_padding and 0 < missing <= self.reader.max_values:
+        if missing:
             values = np.concatenate([np.full(missing, np.nan), values])
             start -= missing * reading.timestep
         end = start + len(values) * reading.timestep

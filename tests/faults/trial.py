@@ -204,6 +204,7 @@ class Life:
             kill()
 
     async def beside(self, work: Any) -> None:
+        self.tell(clock=int(self.clock.now), store=int(self.clock()))  # what is too old is freed by it
         try:
             await asyncio.get_running_loop().run_in_executor(self.service._background, work)
             self.tell(done=work.__name__)
@@ -262,6 +263,7 @@ class Trial:
         if self.first == "power":
             self.log = "directory"
         self.now, self.skew, self.next = START, 0, 0
+        self.latest = START  # that the store's clock has shown
         self._sizes: dict[str, int] = {}  # of the log's segments before a life
         self.outcome = Outcome(seed)
 
@@ -344,6 +346,9 @@ class Trial:
             if said.get("published"):
                 self.messages.append((number, now, said["arrival"]))
                 self.oracle.was_acknowledged(number)
+            self.latest = max(self.latest, said["arrival"])
+        elif "clock" in said:
+            self.now, self.latest = max(self.now, said["clock"]), max(self.latest, said["store"])
         elif "acknowledged" in said:
             self.oracle.was_acknowledged(said["acknowledged"])
         elif "synced" in said:
@@ -386,7 +391,7 @@ class Trial:
         if not content:
             self.outcome.wrong.append(f"the store did not come back at the {check} restart")
             return None, 0
-        return pickle.loads(content), self.now
+        return pickle.loads(content), max(self.now, self.latest)
 
     async def _tell_all(self, life: Life, stream: Any) -> None:
         working = asyncio.create_task(life.service._work())

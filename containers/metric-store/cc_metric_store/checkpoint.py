@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 import struct
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import orjson
-import zstandard
 from numpy.typing import NDArray
 
 from cc_metric_store import codec
 from cc_metric_store.blocks import Block, Sealed
+from cc_metric_store.checkpoint_objects import COLUMNS, ObjectBuilder, StoredBlock, read_object, window_of
 from cc_metric_store.durability import OwnershipLostError
 from cc_metric_store.engine import Engine
 from cc_metric_store.series import Host
@@ -41,16 +41,10 @@ from clustercockpit.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
 
-MAGIC = b"CCB1"
 FORMAT = 1
 PART_BYTES = 32 * 1024 * 1024
 _FETCH_ATTEMPTS = 30
-_MOST_HEADER = 256 * 1024 * 1024
-_PREFIX = struct.Struct("<4sII")  # magic, length and CRC-32 of the header
-_COLUMNS: list[tuple[str, str]] = [
-    ("name", "<i4"), ("component", "<i4"), ("phase", "<i4"), ("earlier_phase", "<i4"),
-    ("since", "<i8"), ("last_slot", "<i8"),
-]  # fmt: skip
+_NAME = re.compile(r"/(\d+)-(\d+)-(\d+)\.ccb$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +61,12 @@ class ObjectEntry:
     @property
     def end(self) -> int:
         return (self.window + 1) * self.slots * self.timestep
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Epoch, number and part: of two objects of one window the later is right."""
+        name = _NAME.search(self.key)
+        return tuple(int(number) for number in name.groups()) if name else ()
 
 
 @dataclass(slots=True)
@@ -153,18 +153,39 @@ class Checkpointer:
         try:
             content, self._etag = self.objects.get(self.manifest_key)
         except NotFoundError:
-            self.manifest, self._etag = Manifest(), None
+            self.manifest, self._etag = self._from_objects(), None
         else:
             try:
                 self.manifest = Manifest.decode(content)
             except (ValueError, KeyError, TypeError) as error:
-                logger.error("manifest %s is damaged (%s): starting without it", self.manifest_key, error)
+                logger.error("manifest %s is damaged (%s): made anew", self.manifest_key, error)
                 self.objects.put(f"{self.prefix}/damaged-manifest-{self._etag.strip(chr(34))}.json", content)
-                self.manifest = Manifest()
+                self.manifest = self._from_objects()
         self.manifest.epoch += 1
         self.manifest.owner = self._owner
         self._attempt = self.manifest.number
         self._commit(self.manifest)
+
+    def _from_objects(self) -> Manifest:
+        """A manifest of whatever objects there are, for want of a better one. The sources' positions are lost
+        with it: they are read again as far back as they go, which changes nothing that is contained."""
+        made = Manifest()
+        for item in self.objects.list(self.prefix + "/"):
+            name = _NAME.search(item.key)
+            if name is None:
+                continue
+            try:
+                content, _ = self.objects.get(item.key)
+                timestep, window, slots = window_of(content)
+            except (NotFoundError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+                logger.error("%s cannot be read (%s): left out", item.key, error)
+                continue
+            digest = hashlib.sha256(content).hexdigest()
+            made.objects.append(ObjectEntry(item.key, len(content), digest, timestep, window, slots))
+            made.epoch, made.number = max(made.epoch, int(name[1])), max(made.number, int(name[2]))
+        if made.objects:
+            logger.error("there was no usable manifest: one was made from %d objects", len(made.objects))
+        return made
 
     def restore(
         self,
@@ -180,7 +201,7 @@ class Checkpointer:
         # Newest first: their rows are a superset of those of older windows, so that row numbers agree.
         entries = sorted(
             (e for e in self.manifest.objects if e.end > oldest or protected or everything),
-            key=lambda e: (-e.end, e.key),
+            key=lambda e: (-e.end, e.order),
         )
         with ThreadPoolExecutor(workers, "restore") as pool:
             ahead: deque[Future[tuple[bytes, bool] | str]] = deque()
@@ -402,7 +423,7 @@ class Checkpointer:
                 return False
             rows = held.rows if isinstance(held, Sealed) else held.shape[0]
             series = block.series[:rows]
-            columns = {name: getattr(engine.series, name)[series] for name, _ in _COLUMNS}
+            columns = {name: getattr(engine.series, name)[series] for name, _ in COLUMNS}
         sealed = held if isinstance(held, Sealed) else engine.store.encode_rows(block, held, rows)
         builder.add(engine, host, block, window, columns, sealed.content)
         return True
@@ -439,121 +460,3 @@ class Checkpointer:
             return False
         self._etag = etag
         return True
-
-
-# --- objects ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class StoredBlock:
-    """One window of one host as it lies in an object."""
-
-    cluster: str
-    host: str
-    timestep: int
-    slots: int
-    window: int
-    metrics: list[str]
-    components: list[list[str]]
-    columns: dict[str, np.ndarray[Any, np.dtype[Any]]]
-    data: bytes
-
-
-class ObjectBuilder:
-    """Puts blocks together to one object."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self.blocks: list[dict[str, Any]] = []
-        self._body: list[bytes] = []
-        self._metrics: dict[int, int] = {}
-        self._components: dict[int, int] = {}
-        self._metric_names: list[str] = []
-        self._component_names: list[list[str]] = []
-
-    def add(
-        self, engine: Engine, host: Host, block: Block, window: int, columns: dict[str, Any], data: bytes
-    ) -> None:
-        own = dict(columns)
-        own["name"] = self._numbers(
-            columns["name"], self._metrics, self._metric_names, engine.names.metrics.__getitem__
-        )
-
-        def component(number: int) -> list[str]:
-            found = engine.names.components[number]
-            return [found.name, found.subname, found.type]
-
-        own["component"] = self._numbers(
-            columns["component"], self._components, self._component_names, component
-        )
-        packed = zstandard.ZstdCompressor(level=1).compress(
-            b"".join(np.ascontiguousarray(own[name], dtype).tobytes() for name, dtype in _COLUMNS)
-        )
-        self.blocks.append(
-            {
-                "cluster": host.cluster, "host": host.name, "timestep": block.timestep, "slots": block.slots,
-                "window": window, "rows": len(columns["name"]), "columns": len(packed), "data": len(data),
-                "crc": zlib.crc32(data, zlib.crc32(packed)),
-            }
-        )  # fmt: skip
-        self._body += [packed, data]
-        self.size += len(packed) + len(data)
-
-    def finish(self) -> bytes:
-        header = zstandard.ZstdCompressor(level=3).compress(
-            orjson.dumps(
-                {
-                    "metrics": self._metric_names,
-                    "components": self._component_names,
-                    "blocks": self.blocks,
-                }
-            )
-        )
-        return b"".join([_PREFIX.pack(MAGIC, len(header), zlib.crc32(header)), header, *self._body])
-
-    @staticmethod
-    def _numbers(
-        values: np.ndarray[Any, Any], known: dict[int, int], names: list[Any], text: Callable[[int], Any]
-    ) -> np.ndarray[Any, np.dtype[np.int32]]:
-        distinct, inverse = np.unique(values, return_inverse=True)
-        own = np.empty(len(distinct), np.int32)
-        for index, number in enumerate(distinct.tolist()):
-            if number not in known:
-                known[number] = len(names)
-                names.append(text(number))
-            own[index] = known[number]
-        return own[inverse]
-
-
-def read_object(content: bytes) -> Iterator[StoredBlock | None]:
-    """The blocks of an object; None for one whose checksum is wrong. ValueError, KeyError or struct.error
-    where the object cannot be read at all."""
-    magic, length, checksum = _PREFIX.unpack_from(content)
-    if magic != MAGIC or _PREFIX.size + length > len(content):
-        raise ValueError("not a checkpoint object")
-    packed = content[_PREFIX.size : _PREFIX.size + length]
-    if zlib.crc32(packed) != checksum:
-        # Whose blocks these are would be guesswork
-        raise ValueError("the header's checksum is wrong")
-    text = codec.unpack(packed, _MOST_HEADER)
-    header = orjson.loads(text)
-    offset = _PREFIX.size + length
-    for block in header["blocks"]:
-        packed = content[offset : offset + block["columns"]]
-        offset += block["columns"]
-        data = content[offset : offset + block["data"]]
-        offset += block["data"]
-        if zlib.crc32(data, zlib.crc32(packed)) != block["crc"]:
-            yield None
-            continue
-        rows = block["rows"]
-        raw = codec.unpack(packed, 32 * rows + 64)
-        columns: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
-        position = 0
-        for name, dtype in _COLUMNS:
-            columns[name] = np.frombuffer(raw, dtype, rows, position)
-            position += columns[name].nbytes
-        yield StoredBlock(
-            block["cluster"], block["host"], block["timestep"], block["slots"], block["window"],
-            header["metrics"], header["components"], columns, data,
-        )  # fmt: skip

@@ -200,10 +200,9 @@ class SegmentLog:
                 batch = list(self._queue)
                 self._queue.clear()
             records = b"".join(encode_record(number, write, packer) for number, write in batch)
-            if not self._commit(records, batch[0][0], batch[-1][0]):
+            size = sum(len(write.payload) for _, write in batch)
+            if not self._commit(records, batch[0][0], batch[-1][0], size):
                 return
-            with self._changed:
-                self._waiting -= sum(len(write.payload) for _, write in batch)
             committed = time.monotonic()
 
     def _due(self, committed: float) -> bool:
@@ -211,8 +210,8 @@ class SegmentLog:
             return False
         return self._closing or self._waiting >= EAGER_BYTES or time.monotonic() - committed >= self._interval
 
-    def _commit(self, records: bytes, first: int, last: int) -> bool:
-        """Try until it is done; False when this is not to be done any more."""
+    def _commit(self, records: bytes, first: int, last: int, size: int) -> bool:
+        """Try until it is done; False when it is not to be done any more. `size`: of what waited."""
         attempt = 0
         while True:
             try:
@@ -231,8 +230,9 @@ class SegmentLog:
                     if self._closing and attempt > 3:
                         self._lose(OwnershipLostError("the store ended before its log was written"))
                         return False
-                    if self._durable >= last:
-                        return True  # a checkpoint has it meanwhile
+                    if self._durable >= last:  # a checkpoint has it meanwhile
+                        self._waiting -= size
+                        return True
                     self._changed.wait(pause)
                 continue
             if attempt:
@@ -240,6 +240,7 @@ class SegmentLog:
             self.counters.commits += 1
             self.counters.bytes += len(records)
             with self._changed:
+                self._waiting -= size
                 self._held[name] = max(last, self._held.get(name, 0))
                 self._newest = name
                 self._now_durable(last)

@@ -68,6 +68,7 @@ class Plan:
     published: int  # messages in the stream before it
     now: int
     skew: int = 0  # of the store's clock against the senders'
+    streams: bool = True  # two owners at once cannot both number the stream
 
 
 @dataclass
@@ -190,7 +191,7 @@ class Life:
                 together = rng.choice((1, 1, 1, 3))
                 await asyncio.gather(*(self.write(number + i) for i in range(together)))
                 number += together
-            elif action < 0.80 and service._restored.is_set():
+            elif action < 0.80 and plan.streams and service._restored.is_set():
                 await self.stream(number)
                 number += 4
             elif service._restored.is_set():
@@ -276,11 +277,14 @@ class Trial:
             self.outcome.profiles.append(profile)
             plan = self._plan(profile, index)
             self._sizes = {path.name: path.stat().st_size for path in self._segments()}
+            plan.streams = profile != "two owners"
             children = [self._start(plan)]
             if profile == "two owners":
                 time.sleep(self.rng.uniform(0.05, 0.4))
                 self.next += 10_000
-                children.append(self._start(self._plan("kill", index + 100)))
+                other = self._plan("kill", index + 100)
+                other.streams = False
+                children.append(self._start(other))
             for child, pipe in children:
                 self._follow(child, pipe, profile)
             if self.outcome.wrong:

@@ -23,6 +23,7 @@ from tests.clients.slurm_adapter import SlurmAdapter, SlurmJob
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "tests" / "screenshots"
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Nothing the browser does by itself may leave the machine or keep a profile.
 CHROMIUM_SWITCHES = [
@@ -163,6 +164,33 @@ def _read(page: Page, key: str) -> tuple[int, str]:
     return _elapsed(said), said
 
 
+def _inaccessible(page: Page) -> list[str]:
+    """What axe finds wrong with the page, from serious on. It runs in a world of its own beside the page's
+    scripts, so that the page's Content-Security-Policy stays as it is."""
+    session = page.context.new_cdp_session(page)
+    frame = session.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
+    world = {"frameId": frame, "worldName": "accessibility"}
+    context = session.send("Page.createIsolatedWorld", world)["executionContextId"]
+    run = (
+        "axe.run(document, {resultTypes: ['violations']}).then(({violations}) => violations"
+        ".filter(({impact}) => impact === 'serious' || impact === 'critical')"
+        ".map(({id, help, nodes}) => `${id}: ${help}: ${nodes.map(({target}) => target.join(' '))}`))"
+    )
+    answer = session.send(
+        "Runtime.evaluate",
+        {
+            "expression": f"{AXE.read_text()};{run}",
+            "contextId": context,
+            "awaitPromise": True,
+            "returnByValue": True,
+        },
+    )
+    session.detach()
+    assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+    found: list[str] = answer["result"]["value"]
+    return found
+
+
 def test_watch_a_job_from_log_in_to_archive(stack: Stack, browser: Browser) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     now = int(time.time())
@@ -209,6 +237,8 @@ def test_watch_a_job_from_log_in_to_archive(stack: Stack, browser: Browser) -> N
 
         # In through the door, to where one wanted to go
         page.goto(f"{stack.url}/monitoring/jobs/?cluster={CLUSTER}&state=running")
+        expect(page.get_by_label("Username")).to_be_visible()
+        assert _inaccessible(page) == []
         page.get_by_label("Username").fill("admin")
         page.get_by_label("Password").fill("wrong")
         page.get_by_role("button", name="Log in").click()
@@ -221,6 +251,7 @@ def test_watch_a_job_from_log_in_to_archive(stack: Stack, browser: Browser) -> N
         expect(row).to_be_visible(timeout=20_000)
         expect(row.locator("canvas").first).to_be_visible(timeout=20_000)
         page.screenshot(path=SCREENSHOTS / "e2e-list.png")
+        assert _inaccessible(page) == []
         page.keyboard.press("j")
         page.keyboard.press("Enter")
         page.wait_for_url(re.compile(r"/monitoring/job/\d+"))
@@ -237,6 +268,7 @@ def test_watch_a_job_from_log_in_to_archive(stack: Stack, browser: Browser) -> N
             site.measure(time.time())
             page.wait_for_timeout(1000)
         page.screenshot(path=SCREENSHOTS / "e2e-running.png")
+        assert _inaccessible(page) == []
 
         # Zoom: one window for all plots, in the address, with the server's samples of it
         with page.expect_response(re.compile(r"/series\?.*from=")):

@@ -22,11 +22,12 @@ from tests.identities import bearer, settings_with_keys
 from clustercockpit.archive import archiver
 from clustercockpit.clusters.model import MetricScope
 from clustercockpit.http.application import application
-from clustercockpit.jobs.model import Job, JobState, Resource
+from clustercockpit.jobs.model import Job, JobState, MonitoringStatus, Resource
 from clustercockpit.metrics import frame
 from clustercockpit.metrics.external_store import ExternalStoreClient
 from clustercockpit.metrics.http import series_router
 from clustercockpit.metrics.scopes import plan
+from clustercockpit.query.application import create_query
 from clustercockpit.site import Site
 
 ROOT = Path(__file__).parents[2]
@@ -215,6 +216,46 @@ async def test_a_job_from_its_samples_to_the_archive(site: Site) -> None:
                 np.testing.assert_array_equal(before.data, after.data)
     kept = await fetch(site, stored, "?metric=cpu_load")
     np.testing.assert_array_equal(kept.metrics[0].series[0].mean, minutes)
+
+
+async def test_series_over_rest_live_and_archived(site: Site) -> None:
+    """`GET /api/jobs/{id}?all-metrics=true` and `POST /api/jobs/{id}` with the real loader under them."""
+    ingest(site)
+    job = stopped_job(site)
+    load = [float(i) for i in range(20)]
+    transport = httpx.ASGITransport(create_query(site), client=("192.0.2.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="https://hub", headers=bearer("api")) as api:
+
+        async def check() -> None:
+            answer = await api.get(f"/api/jobs/{job.id}?all-metrics=true")
+            assert answer.status_code == 200, answer.text
+            document = answer.json()
+            assert document["Meta"]["jobId"] == 4711
+            # The silent metric is missing, the others do not mind
+            assert set(document["Data"]) == {"cpu_load", "flops_any"}
+            node = document["Data"]["cpu_load"]["node"]
+            assert (node["timestep"], node["unit"]) == (60, {"base": ""})
+            assert [series["hostname"] for series in node["series"]] == ["n01", "n02"]
+            assert node["series"][0]["data"] == load
+            assert node["series"][1]["data"] == [None] * 5 + [2 * value for value in load[5:]]
+            assert node["series"][0]["statistics"] == {"avg": 9.5, "min": 0, "max": 19}
+
+            body = orjson.dumps(["flops_any", "silent"])
+            answer = await api.post(f"/api/jobs/{job.id}", content=body)
+            assert answer.status_code == 200, answer.text
+            (named,) = answer.json()["Data"]
+            assert (named["name"], named["scope"]) == ("flops_any", "node")
+            first, second = named["metric"]["series"]
+            assert first["data"] == [10 * value for value in load]
+            # Of the second node the job owns the threads of one core
+            assert second["data"] == [4 * value for value in load]
+
+        await check()
+        archiver.handle(site, job.id)
+        stored = site.jobs.get(job.id)
+        assert stored is not None
+        assert stored.monitoring_status is MonitoringStatus.ARCHIVED
+        await check()
 
 
 def test_the_json_interface_answers_the_same(site: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from tests.identities import bearer
 from tests.query_site import a_job, query_client, query_site
@@ -282,6 +283,38 @@ async def test_others_names_are_forbidden_but_hurt_nobody(site: Site, client: ht
     assert list(document) == ["errors", "data"]
     assert await message(client, '{ user(username: "bob") { name } }', ADA) == "200 forbidden"
     assert await data(client, '{ user(username: "ada") { name } }', ADA) == {"user": None}
+
+
+async def test_a_program_sees_jobs_as_it_lists_them(site: Site, client: httpx.AsyncClient) -> None:
+    """A token with the api role alone: one visibility rule for lists, single jobs and their series."""
+    job = site.jobs.start(a_job(1, user="bob"))
+    machine = bearer("api")
+    listed = await data(client, "{ jobs { items { id } } }", machine)
+    assert listed["jobs"]["items"] == [{"id": job.id}]
+    one = await data(client, f'{{ job(id: "{job.id}") {{ id user }} }}', machine)
+    assert one["job"] == {"id": job.id, "user": "bob"}
+    series = await data(
+        client, METRIC_PLOT, machine, dbid=str(job.id), selectedMetrics=["cpu_load"], selectedScopes=["node"]
+    )
+    assert [metric["name"] for metric in series["singleUpdate"]] == ["cpu_load"]
+    answer = await client.get(f"/api/jobs/metrics/{job.id}?metric=cpu_load", headers=machine)
+    assert answer.status_code == 200
+    assert [metric["name"] for metric in answer.json()["data"]["jobMetrics"]] == ["cpu_load"]
+    # Not its owner, and no program: nothing of it
+    assert await data(client, "{ jobs { items { id } } }", ADA) == {"jobs": {"items": []}}
+    assert "there is no job with id" in await message(client, f'{{ job(id: "{job.id}") {{ id }} }}', ADA)
+
+
+async def test_a_subcluster_of_every_node_is_counted_as_none(site: Site, client: httpx.AsyncClient) -> None:
+    path = Path(site.settings.archive_bucket) / "alex" / "cluster.json"
+    document = orjson.loads(path.read_bytes())
+    document["subClusters"][0]["nodes"] = "*"
+    path.write_bytes(orjson.dumps(document))
+    found = await data(client, "{ clusters { name subClusters { name nodes numberOfNodes } } }")
+    assert found["clusters"][0]["subClusters"] == [
+        {"name": "main", "nodes": "*", "numberOfNodes": 0},
+        {"name": "gpu", "nodes": "alex[03-04]", "numberOfNodes": 2},
+    ]
 
 
 async def test_series_of_a_job(site: Site, client: httpx.AsyncClient) -> None:

@@ -14,9 +14,11 @@ from tests.identities import bearer
 from tests.query_site import a_job, query_client, query_site
 
 from clustercockpit.clusters.model import Unit
+from clustercockpit.errors import UnavailableError
 from clustercockpit.footprints.snapshot import ClusterFootprints, JobFootprint, encode, key_of
 from clustercockpit.index import builder
 from clustercockpit.jobs.model import JobState, JobStatistics, MonitoringStatus, Resource
+from clustercockpit.metrics.model import LoadedJobData
 from clustercockpit.query import deleting
 from clustercockpit.query.deleting import delete_ended_before
 from clustercockpit.site import Site
@@ -256,6 +258,24 @@ async def test_an_id_is_a_number(client: httpx.AsyncClient, id: str) -> None:
     answer = await client.get(f"/api/jobs/{id}", headers=API)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("integer expected in path for id: ")
+
+
+class NoSeries:
+    def load(self, *_: object, **__: object) -> LoadedJobData:
+        raise UnavailableError("the metric store cannot be reached")
+
+
+async def test_series_that_cannot_be_read_are_said(site: Site, client: httpx.AsyncClient) -> None:
+    site.__dict__["metrics"] = NoSeries()
+    job = site.jobs.start(a_job(1))
+    for answer in (
+        await client.get(f"/api/jobs/{job.id}?all-metrics=true", headers=API),
+        await client.post(f"/api/jobs/{job.id}", headers=API, content=b'["cpu_load"]'),
+    ):
+        assert answer.status_code == 503
+        assert "the metric store cannot be reached" in answer.json()["error"]
+    # Without series there is nothing that could fail
+    assert (await client.get(f"/api/jobs/{job.id}", headers=API)).status_code == 200
 
 
 async def test_metrics_answer_200_whatever_happened(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Cluster, Job, MetricConfig, SubCluster } from '../src/client/model';
-import { noticeable, noticeableQuestions } from '../src/jobs/noticeable';
+import { folded, noticeable, noticeableQuestions } from '../src/jobs/noticeable';
 
 const metric = (name: string, more: Partial<MetricConfig> = {}) =>
   ({ name, unit: { base: '', prefix: '' }, scope: 'node', aggregation: 'avg', timestep: 60, peak: 100, normal: 50, caution: 20, alert: 10, lowerIsBetter: false, ...more }) as MetricConfig;
@@ -28,5 +28,14 @@ describe('noticeable jobs', () => {
     ]);
     expect(noticeable(jobs, () => sub, 2).jobs).toHaveLength(2);
     expect(noticeable(jobs, () => undefined, 9).jobs).toEqual([]);
+  });
+});
+
+describe('folding', () => {
+  it('shows the first of an array and counts the others', () => {
+    const jobs = [job(9, {}), job(8, {}, { arrayJobId: 5, cluster: 'c' }), job(7, {}, { arrayJobId: 5, cluster: 'c' }), job(6, {}, { arrayJobId: 5, cluster: 'd' }), job(5, {})];
+    const { jobs: shown, others } = folded(jobs, 3);
+    expect(shown.map(({ id }) => id)).toEqual([9, 8, 6]);
+    expect([...others]).toEqual([[8, 1]]);
   });
 });

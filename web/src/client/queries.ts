@@ -53,7 +53,7 @@ export function beginningsDocument(lists: number): string {
   ${each.map((i) => `n${i}: jobs(filter: $f${i}, order: $o${i}, page: $p${i}) { items { ...Brief } }`).join('\n  ')}
 }
 fragment Brief on Job {
-  id jobId user project cluster subCluster startTime duration walltime numNodes numHWThreads numAcc shared
+  id jobId user project cluster subCluster arrayJobId startTime duration walltime numNodes numHWThreads numAcc shared
   monitoringStatus state resources { hostname } footprint { name stat value } jobName
 }`;
 }

@@ -5,7 +5,7 @@ import type { Cluster, Job, SubCluster } from '../client/model';
 import { footprintBars, type FootprintBar } from './footprint';
 
 /** A job that has just begun says little. */
-const SETTLED = 600;
+const SETTLED = 300;
 /** Of each cluster the first so many metrics that jobs are judged by, so that one request stays small. */
 const METRICS = 3;
 
@@ -38,4 +38,23 @@ export function noticeable(jobs: Job[], subCluster: (job: Job) => SubCluster | u
   }
   const worst = [...once.values()].filter((job) => findings.has(job.id)).sort((a, b) => weight(b) - weight(a) || b.startTime - a.startTime);
   return { jobs: worst.slice(0, most), findings };
+}
+
+export interface Folded {
+  jobs: Job[];
+  /** By the id of the one that is shown: how many more there are of its array. */
+  others: Map<number, number>;
+}
+
+/** One line for the jobs of an array: a hundred failed tasks of one do not hide what else failed. */
+export function folded(jobs: Job[], most: number): Folded {
+  const first = new Map<string, Job>();
+  const others = new Map<number, number>();
+  for (const job of jobs) {
+    const key = job.arrayJobId ? `${job.cluster} ${job.arrayJobId}` : `id ${job.id}`;
+    const shown = first.get(key);
+    if (shown) others.set(shown.id, (others.get(shown.id) ?? 0) + 1);
+    else first.set(key, job);
+  }
+  return { jobs: [...first.values()].slice(0, most), others };
 }

@@ -128,6 +128,18 @@ export function formatClock(seconds: number, step: number, withDay: boolean): st
   return step >= 86400 ? month : `${month} ${time}`;
 }
 
+const zone = new Intl.DateTimeFormat('en', { timeZoneName: 'short' });
+
+/** The reader's zone at that time: `CET`, `UTC`, `GMT+2`. */
+export function formatZone(seconds: number): string {
+  return zone.formatToParts(seconds * 1000).find((part) => part.type === 'timeZoneName')?.value ?? '';
+}
+
+/** On the reader's calendar. */
+export function sameDay(a: number, b: number): boolean {
+  return new Date(a * 1000).toDateString() === new Date(b * 1000).toDateString();
+}
+
 /** `just now`, `3 min ago`, `yesterday`-like distances for list rows. */
 export function formatAgo(seconds: number, now: number): string {
   const age = now - seconds;

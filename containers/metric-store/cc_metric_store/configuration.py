@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
+from clustercockpit.config.source import Place
 from clustercockpit.errors import ConfigurationError
 
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
@@ -97,20 +97,21 @@ class StoreConfiguration:
         )
 
     @classmethod
-    def read(cls, path: str) -> StoreConfiguration:
-        """The configuration file's sections; without a file the defaults."""
-        if not path:
+    def read(cls, place: Place | None, *, required: bool) -> StoreConfiguration:
+        """The sections of the document at a place: a file, or an object of the data bucket. Without one the
+        defaults, unless it is `required`."""
+        content = place.read(place.main) if place is not None else None
+        if place is None or content is None:
+            if place is not None and required:
+                raise ConfigurationError(f"configuration file {place.describe(place.main)} does not exist")
             return cls()
-        try:
-            content = Path(path).read_bytes()
-        except FileNotFoundError:
-            raise ConfigurationError(f"configuration file {path} does not exist") from None
+        where = f"configuration file {place.describe(place.main)}"
         try:
             document = orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            raise ConfigurationError(f"configuration file {path} is not JSON: {error}") from None
+            raise ConfigurationError(f"{where} is not JSON: {error}") from None
         if not isinstance(document, dict):
-            raise ConfigurationError(f"configuration file {path} must hold a JSON object")
+            raise ConfigurationError(f"{where} must hold a JSON object")
         return cls.from_document(document)
 
 

@@ -18,6 +18,7 @@ from cc_metric_store.segment_log import SegmentLog
 from cc_metric_store.segments import DirectorySegments, ObjectSegments
 from cc_metric_store.service import Address, Service
 from cc_metric_store.tokens import TokenGate
+from clustercockpit.config.source import place_of
 from clustercockpit.errors import ConfigurationError
 from clustercockpit.settings import Settings
 from clustercockpit.site import Site
@@ -41,8 +42,10 @@ def build(
             f"CC_METRIC_STORE_COMMIT_MILLISECONDS must be from 0 to {_MOST_COMMIT_MILLISECONDS}: collectors "
             "give up after five seconds"
         )
-    configuration = StoreConfiguration.read(config or settings.config_file)
     site = Site(settings)
+    named = config or settings.config_file
+    bucket = (lambda: site.data_objects) if settings.data_bucket else None
+    configuration = StoreConfiguration.read(place_of(named, bucket), required=bool(named))
     gate = _gate(settings, authenticate)
     catalog = _catalog(site, configuration)
     objects = _objects(site, configuration)

@@ -170,7 +170,9 @@ def test_a_damaged_frame_never_fails_otherwise(data: st.DataObject) -> None:
         return
     for metric in decoded.metrics:
         for series in metric.series:
-            series.mean.sum()
+            # Touches every value; what a damaged byte made of it (inf - inf) is no matter here
+            with np.errstate(invalid="ignore", over="ignore"):
+                series.mean.sum()
 
 
 @settings(max_examples=50, deadline=None)

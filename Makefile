@@ -7,6 +7,7 @@ ARCHIVE ?=
 DAYS ?=
 TESTS ?= tests
 MINUTES ?= 30
+BENCH ?=
 
 ENVIRONMENT := $(PYTHON) infra/local/environment.py
 IN := .venv/bin/python -m
@@ -34,11 +35,9 @@ check: ## Formatting, lint, types, templates
 	@$(IN) ruff format --check . && $(IN) ruff check . && $(IN) mypy $(SOURCES)
 	@.venv-sam/bin/cfn-lint && .venv-sam/bin/sam validate --lint --region eu-central-1
 
-bench: ## Measure what the budgets are about
+bench: ## Measure what the budgets are about (BENCH=bench_metric_store for one script)
 	@$(ENVIRONMENT) project aws-emulator ui
-	@$(IN) pytest tests/bench -s -o python_files='bench_*.py'
-	@PYTHONPATH=. .venv/bin/python tests/bench/bench_index.py
-	@PYTHONPATH=. .venv/bin/python tests/bench/bench_metric_store.py
+	@$(IN) tests.bench.run $(BENCH)
 
 soak: ## The metric store under faults, kills and fuzzers for longer than the tests have time (MINUTES=30)
 	@$(ENVIRONMENT) project aws-emulator

@@ -1,22 +1,21 @@
 """`python tests/bench/bench_metric_store.py [part …]`: the metric store's figures beside the plain path's.
 
-Parts: kernel, memory, restore, reading, health, pauses, http, nats. Without arguments all of them.
+Parts: kernel, memory, restore, reading, health, pauses. Without arguments all of them. What comes through
+the store's doors is in `bench_metric_store_doors.py`. Compiling is warmed up before anything is timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
-import http.client
 import os
-import platform
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "layers/clustercockpit/python"), str(ROOT / "containers/metric-store"), str(ROOT)]
 
 from tests.bench import collector_load as load  # noqa: E402
+from tests.bench.table import Taken, heading, least, note, row, taken  # noqa: E402
 
-from cc_metric_store import health, kernels  # noqa: E402
+from cc_metric_store import codec, health, kernels, reading, resampling  # noqa: E402
 from cc_metric_store.blocks import DIRTY, RING  # noqa: E402
 from cc_metric_store.checkpoint import Checkpointer  # noqa: E402
 from cc_metric_store.engine import Engine, Limits  # noqa: E402
@@ -59,43 +59,45 @@ def engine(now: float, *, compiled: bool) -> Engine:
     return store
 
 
-def row(what: str, figure: str, floor: str, aim: str, beside: str = "") -> None:
-    print(f"| {what} | {figure} | {floor} | {aim} | {beside} |", flush=True)
-
-
-def timed(work: Callable[..., object], *arguments: object) -> float:
-    began = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - began
-
-
 def bench_kernel() -> None:
     """Bytes to samples in blocks on one core, batches of one node's minute and of many nodes'."""
     nodes = [load.Node(n) for n in range(40)]
     minutes = [b"".join(n.minute(START + 60 * m) for n in nodes) for m in range(10)]
     count = load.LINES * len(nodes)
     size = sum(map(len, minutes)) / len(minutes) / count
-    figures = {}
+    firsts, rests = {}, {}
     for compiled in (False, True):
         write = engine(START + 600, compiled=compiled).write
-        first = timed(write, minutes[0])
-        rest = min(timed(write, minute) for minute in minutes[1:])
+        firsts[compiled] = taken(write, minutes[0])
+        rests[compiled] = min((taken(write, minute) for minute in minutes[1:]), key=lambda t: t.wall)
         report = write(minutes[0])
         assert (report.accepted, report.rejections) == (load.KNOWN * len(nodes), 0)
-        figures[compiled] = (count / first / 1e6, count / rest / 1e6)
+    ratio = rests[False].processor / rests[True].processor
+    row("kernel, all series known, one core", rests[True].rates(count), "5 M", "12 M",
+        f"plain path {rests[False].rates(count)[0]}: {ratio:.0f} times")  # fmt: skip
     batches = [node.minute(START + 540) for node in nodes]
-    single = sum(timed(write, batch) for batch in batches)
-    row("kernel, batches of one node", f"{count / single / 1e6:.2f} M lines/s", "", "", f"{size:.0f} B/line")
-    (plain_first, plain), (first, known) = figures[False], figures[True]
-    row(
-        "kernel, all series known",
-        f"{known:.2f} M lines/s",
-        "5 M",
-        "12 M",
-        f"plain {plain:.2f} M: {known / plain:.1f} times",
-    )
-    row("first sight of every series", f"{first:.2f} M lines/s", "0.5 M", "2 M",
-        f"plain {plain_first:.2f} M: {first / plain_first:.1f} times")  # fmt: skip
+
+    def one_by_one() -> None:
+        for batch in batches:
+            write(batch)
+
+    row("the same, batches of one node", least(5, one_by_one).rates(count), beside=f"{size:.0f} B/line")
+    ratio = firsts[False].processor / firsts[True].processor
+    row("first sight of every series", firsts[True].rates(count), "0.5 M", "2 M",
+        f"plain path {firsts[False].rates(count)[0]}: {ratio:.0f} times")  # fmt: skip
+    try:
+        from line_protocol_parser import parse_line
+    except ImportError:
+        note("PyPI's line-protocol-parser is not installed: no comparison with it")
+        return
+    lines = minutes[0].decode().splitlines()
+
+    def parse_all() -> None:
+        for line in lines:
+            parse_line(line)
+
+    row("PyPI's line-protocol-parser, the same lines", taken(parse_all).rates(count),
+        beside="lines to dicts only, nothing is kept")  # fmt: skip
 
 
 def bench_memory() -> None:
@@ -109,8 +111,8 @@ def bench_memory() -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3])}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
         figure, accounted = done.stdout.split()
-        row(f"resident memory, {kind}", f"{float(figure):.2f} B/sample", floor, aim,
-            f"float64: 8 B; accounted {float(accounted):.2f} B")  # fmt: skip
+        row(f"resident memory, 48 h of 250 nodes, {kind}", (f"{float(figure):.2f} B/sample", "-"), floor, aim,
+            f"plain float64 arrays: 8 B; accounted {float(accounted):.2f} B")  # fmt: skip
 
 
 def fill_two_days(kind: str) -> None:
@@ -167,24 +169,38 @@ def bench_reading() -> None:
     service = FrameService(reader)
     every = load.NODE_METRICS + load.SOCKET_METRICS + load.THREAD_METRICS
     big = FrameRequest.parse(frame(every, 64, START, 600))
+    quarter = FrameRequest.parse(frame(every, 16, START, 600))
     small = FrameRequest.parse(frame(every[:9] + every[12:13], 4, START + 12 * 3600, 0))
     service.answer(small)
-    row(
-        "64 nodes, 19 metrics, 24 h, from threads",
-        f"{timed(service.answer, big):.2f} s",
-        "1.0 s",
-        "0.3 s",
-        "frame",
-    )
-    quick = min(timed(service.answer, small) for _ in range(5)) * 1000
-    row("4 nodes, 10 metrics, 12 h", f"{quick:.1f} ms", "30 ms", "10 ms", "frame")
+    quick = least(5, service.answer, small)
+    whole = least(2, service.answer, big)
     queries = []
     for metrics, kind, ids in levels:
         components = {"type": kind, "type-ids": ids, "aggreg": True} if kind else {}
         queries += [{"metric": m, "host": h, "resolution": 144, **components} for m in metrics for h in hosts]
     request = QueryRequest.parse(orjson.dumps({**window, "queries": queries}), 600)
-    old = timed(QueryService(reader).answer, request)
-    row("the same by /api/query, thinned by triangles", f"{old:.2f} s", "1.0 s", "0.3 s")
+    old = least(2, QueryService(reader).answer, request)
+    with plain_reading():
+        slow_quick, slow_whole = taken(service.answer, small), taken(service.answer, quarter)
+        some = {**window, "queries": [q for q in queries if q["host"] in hosts[:16]]}
+        slow_old = taken(QueryService(reader).answer, QueryRequest.parse(orjson.dumps(some), 600))
+    row("64 nodes, 19 metrics, 24 h from threads, 600 points, a frame", whole.times(), "1.0 s", "0.3 s",
+        f"plain path {slow_whole.wall:.2f} s for a quarter of the nodes")  # fmt: skip
+    row("the same by `/api/query`, thinned by triangles", old.times(), "1.0 s", "0.3 s",
+        f"plain path {slow_old.wall:.2f} s for a quarter of the nodes")  # fmt: skip
+    row("4 nodes, 10 metrics, 12 h, a frame", quick.times(), "30 ms", "10 ms",
+        f"plain path {slow_quick.wall * 1000:.1f} ms")  # fmt: skip
+
+
+@contextlib.contextmanager
+def plain_reading() -> Iterator[None]:
+    """What reads, uncompiled."""
+    kept = codec._compiled, reading._accumulate, resampling._compiled
+    codec._compiled, reading._accumulate, resampling._compiled = None, reading._accumulate_plain, None
+    try:
+        yield
+    finally:
+        codec._compiled, reading._accumulate, resampling._compiled = kept
 
 
 def bench_health() -> None:
@@ -204,33 +220,48 @@ def bench_health() -> None:
     hosts, metrics = [host.name for host in store.hosts], list(load.catalog().names())
     found = health.check(store, "fritz", hosts, metrics)
     assert {node.state for node in found.values()} == {"full"}
-    fast = min(timed(health.check, store, "fritz", hosts, metrics) for _ in range(3))
+    fast = least(3, health.check, store, "fritz", hosts, metrics)
     health._count = health.count_plain
-    plain = timed(health.check, store, "fritz", hosts, metrics)
-    row("health of 10,000 nodes", f"{fast:.3f} s", "1 s", "0.1 s", f"plain {plain:.2f} s")
+    plain = taken(health.check, store, "fritz", hosts, metrics)
+    row("health of 10,000 nodes", fast.times(), "1 s", "0.1 s", f"plain path {plain.wall:.2f} s")
 
 
 def bench_restore() -> None:
-    """48 h of 100 nodes from a directory, to the first answer; per GB of checkpoint."""
-    store = filled("floats", 100, 48)
+    """48 h of 50 nodes from a directory, to the first answer; per GB of checkpoint."""
+    store = filled("floats", 50, 48)
     clock: Clock = store.clock  # type: ignore[assignment]
     with tempfile.TemporaryDirectory(prefix="cc-store-bench-") as folder:
         objects = DirectoryObjectStore(folder)
         first = Checkpointer(store, objects)
         first.take_over()
-        written = timed(first.write, dict)
+        written = taken(first.write, dict)
         size = sum(entry.size for entry in first.manifest.objects)
         again = Engine(load.catalog(), clock, Limits())
         second = Checkpointer(again, objects)
         second.take_over()
-        taken = timed(second.restore)
-        selection = Reader(again).select("fritz", again.hosts[0].name, load.catalog().metrics("fritz")["ipc"])
-        assert selection is not None
-        taken += timed(Reader(again).read, selection, START, START + 48 * 3600, "avg")
+
+        def to_first_answer() -> None:
+            second.restore()
+            ipc = load.catalog().metrics("fritz")["ipc"]
+            selection = Reader(again).select("fritz", again.hosts[0].name, ipc)
+            assert selection is not None
+            Reader(again).read(selection, START, START + 48 * 3600, "avg")
+
+        def read_only() -> None:
+            for entry in first.manifest.objects:
+                objects.get(entry.key)
+
+        whole, bytes_only = taken(to_first_answer), taken(read_only)
         count = len(second.manifest.objects)
-    gigabytes = size / 1e9
-    row("restore, per GB of checkpoint", f"{taken / gigabytes:.1f} s", "10 s", "3 s",
-        f"{size / 1e6:.0f} MB in {count} objects: {taken:.2f} s; written in {written:.2f} s")  # fmt: skip
+    per = size / 1e9
+    row(
+        "restore to the first answer, per GB of checkpoint",
+        Taken(whole.wall / per, whole.processor / per).times(),
+        "10 s",
+        "3 s",
+        f"{size / 1e6:.0f} MB in {count} objects: {whole.wall:.2f} s, of which reading "
+        f"{bytes_only.wall:.2f} s; written in {written.wall:.2f} s",
+    )
 
 
 def bench_pauses() -> None:
@@ -251,121 +282,24 @@ def bench_pauses() -> None:
             store.free(START + 3600)
             checkpointer.write(dict)
 
-        quiet = sorted(timed(store.write, batch) for batch in batches)
+        quiet = sorted(taken(store.write, batch).wall for batch in batches)
         worker = threading.Thread(target=housekeeping)
         waits: list[float] = []
         worker.start()
         while worker.is_alive():
             batch = batches[len(waits) % len(batches)]
-            waits.append(timed(store.write, batch))
+            waits.append(taken(store.write, batch).wall)
             time.sleep(0.002)
         worker.join()
     waits.sort()
-    row("pause of ingest, p99", f"{waits[len(waits) * 99 // 100] * 1e3:.1f} ms", "100 ms", "20 ms",
-        f"worst of {len(waits)}: {waits[-1] * 1e3:.0f} ms; alone {quiet[-3] * 1e3:.1f} ms")  # fmt: skip
-
-
-class Process:
-    """A store process of its own, in a folder of its own, without authentication."""
-
-    def __init__(self, folder: Path, nats: str = "") -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-        metrics = {
-            m.name: {"frequency": m.timestep, "aggregation": m.aggregation, "scope": m.scope}
-            for m in load.catalog().metrics("fritz").values()
-        }
-        section: dict[str, object] = {"retention-in-memory": "48h", "memory-cap": 0}
-        if nats:
-            section["nats-subscriptions"] = [{"subscribe-to": "hpc-nats", "cluster-tag": "fritz"}]
-        config = {"metric-store": section, "metrics": metrics, "nats": {"address": nats} if nats else None}
-        (folder / "config.json").write_bytes(orjson.dumps({k: v for k, v in config.items() if v}))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path[:3]),
-            "CC_METRIC_STORE_ADDRESS": f"127.0.0.1:{self.port}",
-            "CC_CONFIG_FILE": str(folder / "config.json"),
-            "CC_DATA_BUCKET": str(folder / "data"),
-            "CC_LOG_LEVEL": "warn",
-            "NUMBA_CACHE_DIR": CACHE,
-        }
-        command = [sys.executable, "-m", "cc_metric_store", "--without-authentication"]
-        self.process = subprocess.Popen(command, env=environment)
-
-    def figure(self, line: str) -> float:
-        """A line of /metrics, 0 where it is not there (yet)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
-        except OSError:
-            return 0.0
-        finally:
-            connection.close()
-        found = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(line)]
-        return float(found[0]) if found else 0.0
-
-    def until(self, line: str, least: float, seconds: float = 120) -> None:
-        limit = time.monotonic() + seconds
-        while self.figure(line) < least:
-            if time.monotonic() > limit or self.process.poll() is not None:
-                raise RuntimeError(f"{line} did not reach {least}")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(60)
-
-
-def post(port: int, batches: list[bytes], connections: int = 8) -> None:
-    """Send the batches over several connections at a time, as many collectors do."""
-    waiting = iter(batches)
-
-    def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        for batch in waiting:
-            connection.request("POST", "/api/write?cluster=fritz", batch)
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"status {answer.status}")
-        connection.close()
-
-    threads = [threading.Thread(target=work) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def bench_http() -> None:
-    """From sockets into blocks, each batch acknowledged after the group commit of the log."""
-    now = int(time.time()) // 60 * 60 - 600
-    nodes = [load.Node(n) for n in range(60)]
-    minutes = [[node.minute(now + 60 * m) for node in nodes] for m in range(8)]
-    count = load.LINES * len(nodes) * (len(minutes) - 1)
-    for name, size in (("0.13 MB batches", 1), ("1 MB batches", 8)):
-        with tempfile.TemporaryDirectory(prefix="cc-store-bench-") as folder:
-            store = Process(Path(folder))
-            try:
-                store.until("cc_store_kernel", 1)
-                store.until("cc_store_ready", 1)
-                batches = [
-                    [b"".join(minute[i : i + size]) for i in range(0, len(minute), size)]
-                    for minute in minutes
-                ]
-                post(store.port, batches[0])
-                taken = timed(post, store.port, [b for minute in batches[1:] for b in minute], 8 * size)
-            finally:
-                store.stop()
-        row(
-            f"HTTP end to end, {name}",
-            f"{count / taken / 1e6:.2f} M lines/s",
-            "1 M",
-            "3 M",
-            "sender included",
-        )
+    late = waits[len(waits) * 99 // 100]
+    row(
+        "a batch's wait while sealing, saving, freeing, p99",
+        (f"{late * 1e3:.1f} ms", "-"),
+        "100 ms",
+        "20 ms",
+        f"worst of {len(waits)}: {waits[-1] * 1e3:.0f} ms; alone {quiet[-3] * 1e3:.1f} ms",
+    )
 
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -375,7 +309,6 @@ PARTS: dict[str, Callable[[], None]] = {
     "health": bench_health,
     "restore": bench_restore,
     "pauses": bench_pauses,
-    "http": bench_http,
 }
 
 
@@ -383,12 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     chosen = parser.parse_args().parts or list(PARTS)
-    others = os.getloadavg()[0]
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"load average at the start {others:.1f}"
-    )
-    print("| what | measured | floor | aim | beside |\n|---|---|---|---|---|")
+    heading("Metric store, in one process")
     for part in chosen:
         PARTS[part]()
 

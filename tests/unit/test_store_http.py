@@ -22,7 +22,7 @@ class Noting:
         self.written: list[tuple[int, bytes]] = []
         self.go = asyncio.Event()
 
-    async def write(self, payload: bytes, cluster: str, first_line: int) -> WriteReport:  # noqa: ARG002
+    async def write(self, payload: bytes, cluster: str, first_line: int) -> WriteReport:
         self.written.append((first_line, payload))
         await asyncio.sleep(0)
         return WriteReport(accepted=payload.count(b"\n"))

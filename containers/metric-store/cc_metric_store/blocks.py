@@ -314,6 +314,29 @@ class BlockStore:
             block.dirty.discard(window)
         return len(gone)
 
+    def clear_rows(self, block: Block, window: int, rows: list[int]) -> bool:
+        """Empty rows of a window, wherever their values are; False if they held none."""
+        found = False
+        patch = block.patches.get(window, {})
+        for place in [place for place in patch if place[0] in rows]:
+            del patch[place]
+            found = True
+        opened, sealed = block.open.get(window), block.sealed.get(window)
+        if opened is not None and not np.isnan(opened[rows]).all():
+            opened[rows] = np.nan
+            self.table.touched[block.id, window % RING] = DIRTY | WARM
+            return True
+        if sealed is not None:
+            matrix = np.array(self.decode(block, sealed))
+            there = [row for row in rows if row < sealed.rows]
+            if not np.isnan(matrix[there]).all():
+                matrix[there] = np.nan
+                block.sealed[window] = self.encode_rows(block, matrix, sealed.rows)
+                found = True
+        if found:
+            block.dirty.add(window)
+        return found
+
     def collect_dirty(self, block: Block) -> list[int]:
         """Windows changed since the last call, which are clean afterwards."""
         for window in block.open:

@@ -6,7 +6,6 @@ and work outside it: an array that a reader holds stays valid, whatever becomes 
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from cc_metric_store import line_protocol
 from cc_metric_store.blocks import Block, BlockStore
 from cc_metric_store.catalog import MetricCatalog
+from cc_metric_store.fair_lock import FairLock
 from cc_metric_store.line_protocol import Address, LineError
 from cc_metric_store.series import Host, Names, SeriesTable
 
@@ -87,7 +87,7 @@ class Engine:
         self.limits = limits or Limits()
         self.clock = clock
         self.catalog = catalog
-        self.lock = threading.RLock()
+        self.lock = FairLock()
         self.names = Names()
         self.series = SeriesTable()
         self.store = BlockStore(self.limits.window, self.series)
@@ -325,4 +325,23 @@ class Engine:
             if (host.cluster, host.name) not in keep:
                 with self.lock:
                     freed += self.store.free(block, before)
+        return freed
+
+    def free_part(self, before: int, host: Host, path: list[str]) -> int:
+        """Empty, in windows that ended at or before a time, the rows of one component (`path`: its name, or
+        its name and that of the part below it); returns how many windows held something of it."""
+        freed = 0
+        for number in list(host.blocks.values()):
+            with self.lock:
+                block = self.store.blocks[number]
+                parts = [self.names.components[c] for c in self.series.component[block.series[: block.rows]]]
+                rows = [
+                    row
+                    for row, part in enumerate(parts)
+                    if path in ([part.name], [part.name, part.subname]) and part.name
+                ]
+                windows = [w for w in block.windows() if rows and block.window_end(w) <= before]
+            for window in windows:
+                with self.lock:
+                    freed += self.store.clear_rows(block, window, rows)
         return freed

@@ -43,6 +43,7 @@ _RESTORE_WAIT_SECONDS = 3.0
 _MOST_HELD = 256 * 1024 * 1024  # bytes of writes that came while the checkpoint was being read
 _ATTEMPT_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 _SERVER_SECONDS = 10
+_HOST_LEVEL = 2  # names in the selector of a host
 _ROOM_ATTEMPTS = 40
 _AGAIN_SECONDS = 15.0  # until a failed checkpoint is tried again
 
@@ -185,12 +186,18 @@ class Service:
         return await loop.run_in_executor(self._background, self._free, before, selectors)
 
     def _free(self, before: int, selectors: list[list[str]]) -> int:
+        """A selector of a cluster or a host frees whole windows; a longer one what is below the host."""
         freed = 0
+        whole = [selector for selector in selectors if len(selector) <= _HOST_LEVEL]
         for host, block in self.engine.blocks():
             address = [host.cluster, host.name]
-            if any(address[: len(selector)] == selector[:2] for selector in selectors):
+            if any(address[: len(selector)] == selector for selector in whole):
                 with self.engine.lock:
                     freed += self.engine.store.free(block, before)
+        for selector in selectors:
+            named = self.engine.host_ids.get((selector[0], selector[1])) if selector not in whole else None
+            if named is not None:
+                freed += self.engine.free_part(before, named, selector[_HOST_LEVEL:])
         return freed
 
     def debug(self, selector: list[str]) -> Any:

@@ -1,6 +1,6 @@
 """`python -m tests.bench.run [name …]`: the benchmark scripts one after the other, each within its time.
 
-Each wants the machine and its memory to itself. Those not named in `SCRIPTS` hold assertions: pytest runs them.
+Each wants the machine to itself. Those not named in `SCRIPTS` hold assertions: pytest runs them.
 Fails if a script fails or takes too long.
 """
 

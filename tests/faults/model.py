@@ -41,14 +41,14 @@ class Batch:
 class Sender:
     """Batch n of a trial, always the same for the same seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, components: tuple[str, ...] = ("", "hwthread0", "hwthread1")) -> None:
         self.seed = seed
         rng = random.Random(f"sender {seed}")
         self.series = [
             (host, metric, component, rng.randint(-STEPS[metric] // 4 + 1, STEPS[metric] // 4 - 1))
             for host in ("n1", "n2", "n3")
             for metric in STEPS
-            for component in ("", "hwthread0", "hwthread1")
+            for component in components
         ]
 
     def batch(self, number: int, now: int, *, streamed: bool) -> Batch:

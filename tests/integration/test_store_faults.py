@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TRIALS = 220
+TRIALS = 200
 WORKERS = 2
 ROOMS = (".", "layers/clustercockpit/python", "containers/metric-store")
 

@@ -24,10 +24,11 @@ from tests.nats_server import NatsServer
 
 from cc_job_events.events import BadLine, Event
 from cc_job_events.handling import Counts, Outcome, Result, lane_of
-from cc_job_events.service import JobEvents, JsonLines
+from cc_job_events.service import JobEvents
 from cc_job_events.subscription import PARKED, Subscription
 from clustercockpit.config.configuration import Configuration
 from clustercockpit.jobs.model import Job
+from clustercockpit.json_lines import JsonLines
 from clustercockpit.site import Site
 from clustercockpit.storage.dynamodb.table import Table
 

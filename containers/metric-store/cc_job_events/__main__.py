@@ -8,7 +8,8 @@ import logging
 import sys
 from dataclasses import replace
 
-from cc_job_events.service import JobEvents, JsonLines
+from cc_job_events.service import JobEvents
+from clustercockpit.json_lines import JsonLines
 from clustercockpit.settings import Settings
 from clustercockpit.site import Site
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
-import time
 from typing import Any, Final
 
 import nats
@@ -24,23 +22,6 @@ _log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS: Final = 60.0
 _SUMMARY_SECONDS: Final = 300.0
 _END_SECONDS: Final = 25.0
-
-
-class JsonLines(logging.Formatter):
-    """A JSON object a line; `extra={"details": {…}}` adds members."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry.update(getattr(record, "details", {}))
-        if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
 
 
 class JobEvents:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from clustercockpit.errors import ConfigurationError
+from clustercockpit.json_lines import JsonLines
 from clustercockpit.settings import Settings
 
 
@@ -38,13 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--without-authentication", action="store_true", help="let everybody in; for tests on one machine"
     )
+    parser.add_argument(
+        "--compile-only", action="store_true", help="fill NUMBA_CACHE_DIR with the compiled kernels and end"
+    )
     chosen = parser.parse_args(arguments)
     settings = Settings.from_environment()
     levels = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "err": 40, "error": 40, "crit": 50}
     level = levels.get((chosen.loglevel or settings.log_level).lower(), logging.INFO)
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler])
+
+    if chosen.compile_only:
+        from cc_metric_store.kernels import compile_all
+
+        compile_all(settings.numba_cache_dir)
+        return 0
 
     from cc_metric_store.durability import OwnershipLostError
     from cc_metric_store.wiring import build

@@ -1,25 +1,33 @@
 """What the store takes from `config.json`: the sections `metric-store`, `metrics` and `nats`.
 
-The `config` room validates the whole document; here its sections become values. Durations are in the
-document's notation (`48h`, `1h30m`).
+A site's document is read and checked as a whole, as the hub does it. A store by itself has a document with a
+section `metrics` and nothing that only concerns a hub; of that its own sections are read here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from clustercockpit.config import spelling
+from clustercockpit.config.reading import At
+from clustercockpit.config.sections import MetricStore
 from clustercockpit.config.source import Place
 from clustercockpit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from clustercockpit.config.configuration import Configuration
+    from clustercockpit.config.source import Place
 
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 # A crash replays what came since the last checkpoint: a longer interval than this buys nothing.
 LONGEST_CHECKPOINT_INTERVAL = 900.0
+_FOR_EVER = 10 * 366 * 86400
 CHECKPOINT_DIRECTORY = "./var/checkpoints"
 
 
@@ -79,9 +87,9 @@ class StoreConfiguration:
             raise ConfigurationError("metric-store.nats-subscriptions must be a list")
         resampling = _section(main, "resampling", "main.")
         return cls(
-            retention=int(retention) if retention > 0 else 10 * 366 * 86400,
+            retention=int(retention) if retention > 0 else _FOR_EVER,
             memory_cap=int(cap * 1_000_000_000),
-            checkpoint_interval=min(interval, LONGEST_CHECKPOINT_INTERVAL) if interval > 0 else 900.0,
+            checkpoint_interval=_capped(interval),
             checkpoint_directory=str(checkpoints.get("directory") or CHECKPOINT_DIRECTORY),
             cleanup_mode=mode,
             cleanup_directory=directory,
@@ -97,22 +105,56 @@ class StoreConfiguration:
         )
 
     @classmethod
-    def read(cls, place: Place | None, *, required: bool) -> StoreConfiguration:
-        """The sections of the document at a place: a file, or an object of the data bucket. Without one the
-        defaults, unless it is `required`."""
+    def of(cls, configuration: Configuration) -> StoreConfiguration:
+        """What a site's checked configuration says; any spelling of its keys has become one there."""
+        store = configuration.metric_store or MetricStore()
+        resampling = configuration.main.resampling
+        return cls(
+            retention=int(store.retention_in_memory) or _FOR_EVER,
+            memory_cap=store.memory_cap_bytes,
+            checkpoint_interval=_capped(store.checkpoint_interval),
+            checkpoint_directory=store.checkpoints.directory or CHECKPOINT_DIRECTORY,
+            cleanup_mode=store.cleanup.mode,
+            cleanup_directory=store.cleanup.directory,
+            subscriptions=tuple(
+                Subscription(s.subscribe_to, s.cluster_tag) for s in store.nats_subscriptions
+            ),
+            nats=NatsConnection(
+                configuration.nats.address,
+                configuration.nats.username,
+                configuration.nats.password,
+                configuration.nats.creds_file_path,
+            ),
+            minimum_points=0 if resampling is None else resampling.effective_minimum_points,
+        )
+
+    @classmethod
+    def read(cls, place: Place | None, whole: Callable[[], Configuration]) -> StoreConfiguration:
+        """Of a store by itself (its document has a section `metrics`, and needs no `main`) the sections it
+        takes; otherwise what the site's `whole` configuration says. ConfigurationError."""
         content = place.read(place.main) if place is not None else None
         if place is None or content is None:
-            if place is not None and required:
-                raise ConfigurationError(f"configuration file {place.describe(place.main)} does not exist")
-            return cls()
-        where = f"configuration file {place.describe(place.main)}"
+            return cls.of(whole())
+        file = place.describe(place.main)
         try:
             document = orjson.loads(content)
         except orjson.JSONDecodeError as error:
-            raise ConfigurationError(f"{where} is not JSON: {error}") from None
+            raise ConfigurationError(f"{file} is not JSON: {error}") from None
         if not isinstance(document, dict):
-            raise ConfigurationError(f"{where} must hold a JSON object")
-        return cls.from_document(document)
+            raise ConfigurationError(f"{file} must hold a JSON object")
+        if "metrics" not in document:
+            return cls.of(whole())
+        faults: list[str] = []
+        # The names of metrics are no keys: they stay as written
+        others = {name: value for name, value in document.items() if name != "metrics"}
+        unified = spelling.unified(others, At(file, "", faults, []))
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        return cls.from_document({**unified, "metrics": document["metrics"]})
+
+
+def _capped(interval: float) -> float:
+    return min(interval, LONGEST_CHECKPOINT_INTERVAL) if interval > 0 else LONGEST_CHECKPOINT_INTERVAL
 
 
 def seconds(text: object, key: str) -> float:

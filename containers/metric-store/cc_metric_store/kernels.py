@@ -64,6 +64,12 @@ def start_in_background(engine: Engine, cache_directory: str) -> threading.Threa
     return thread
 
 
+def compile_all(cache_directory: str) -> None:
+    """Fill the cache, so that a store with this cache starts with compiled code (a container's build)."""
+    Kernel(Engine(StaticCatalog({}), time.time), load(cache_directory)).warm_up()
+    accelerate_reading()
+
+
 def accelerate_reading() -> None:
     """Compile what reads, and use it from now on. `load` comes first."""
     from cc_metric_store import codec, health, health_kernel, read_kernel, reading, resampling

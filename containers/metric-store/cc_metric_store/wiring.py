@@ -42,10 +42,13 @@ def build(
             f"CC_METRIC_STORE_COMMIT_MILLISECONDS must be from 0 to {_MOST_COMMIT_MILLISECONDS}: collectors "
             "give up after five seconds"
         )
+    if config:
+        settings = replace(settings, config_file=config)
     site = Site(settings)
-    named = config or settings.config_file
     bucket = (lambda: site.data_objects) if settings.data_bucket else None
-    configuration = StoreConfiguration.read(place_of(named, bucket), required=bool(named))
+    configuration = StoreConfiguration.read(
+        place_of(settings.config_file, bucket), lambda: site.configuration
+    )
     gate = _gate(settings, authenticate)
     catalog = _catalog(site, configuration)
     objects = _objects(site, configuration)

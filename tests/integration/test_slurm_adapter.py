@@ -12,6 +12,7 @@ import httpx
 import pytest
 from botocore.client import BaseClient
 from moto import mock_aws
+from tests.bulk_jobs import start_in_bulk
 from tests.clients.slurm_adapter import (
     AdapterEndsError,
     SlurmAdapter,
@@ -141,42 +142,29 @@ def test_node_states_are_taken_whatever_the_words(adapter: SlurmAdapter) -> None
     )  # fmt: skip
 
 
-class _Collecting:
-    """Takes what a transaction would write, to be written in bulk."""
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-
-    def save(self, item: Any, **_: Any) -> None:
-        self.items.append(item)
-
-    def update(self, *_: Any, **__: Any) -> None:
-        return
-
-
 @pytest.mark.slow
 def test_the_first_call_holds_five_thousand_running_jobs(
     site: Site, adapter: SlurmAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The emulated table copies itself for every transaction, so these jobs are written without.
-    collecting = _Collecting()
-    with monkeypatch.context() as bulk:
-        bulk.setattr(site.table, "transact", lambda build: build(collecting))
+    def jobs() -> Iterator[Job]:
         for number in range(5000):
             hosts = tuple(Resource(f"kst{1 + (number + k) % 24:03d}") for k in range(1 + number % 8))
-            site.jobs.start(
-                Job(100_000 + number, "kestrel", f"user{number % 97}", NOW - 40_000 + number,
-                    sub_cluster="main", project="p101", partition="standard", walltime=86_400,
-                    num_nodes=len(hosts), num_hwthreads=72 * len(hosts), resources=hosts,
-                    meta_data={"jobName": f"job-{number}", "jobScript": "#!/bin/bash\n" + "x" * 2000})
-            )  # fmt: skip
-    by_class: dict[type[Any], list[Any]] = {}
-    for item in collecting.items:
-        by_class.setdefault(type(item), []).append(item)
-    for item_class, items in by_class.items():
-        with item_class.batch_write() as batch:
-            for item in items:
-                batch.save(item)
+            yield Job(
+                100_000 + number,
+                "kestrel",
+                f"user{number % 97}",
+                NOW - 40_000 + number,
+                sub_cluster="main",
+                project="p101",
+                partition="standard",
+                walltime=86_400,
+                num_nodes=len(hosts),
+                num_hwthreads=72 * len(hosts),
+                resources=hosts,
+                meta_data={"jobName": f"job-{number}", "jobScript": "#!/bin/bash\n" + "x" * 2000},
+            )
+
+    start_in_bulk(site, jobs(), monkeypatch)
 
     calls: Counter[str] = Counter()
     call = BaseClient._make_api_call

@@ -74,15 +74,17 @@ def test_the_same_handler_makes_the_same_zip(tmp_path: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(first)).namelist() == ["handler.py", "LOCAL"]
 
 
-def test_only_a_clean_end_takes_the_mark_away(tmp_path: Path) -> None:
+def test_what_was_lost_is_rebuilt_until_it_is(tmp_path: Path) -> None:
     emulator = Emulator(Options(Ports(8080), var=tmp_path))
-    emulator.folder.mkdir()
+    (emulator.folder / "s3" / "archive").mkdir(parents=True)
     assert not emulator.ended_uncleanly
     emulator.started()
-    emulator.stopped(-9)
-    assert emulator.ended_uncleanly
-    emulator.stopped(0)
-    assert not emulator.ended_uncleanly
+    assert emulator.ended_uncleanly, "only the emulator itself takes the mark away"
+    emulator.forget_all_but_objects()
+    emulator.mark.unlink()  # the rebuilding was interrupted, in order
+    assert emulator.rebuild_mark.exists()
+    emulator.rebuilt()
+    assert not emulator.rebuild_mark.exists()
 
 
 def test_days_without_archive_and_a_folder_that_is_none_are_refused(

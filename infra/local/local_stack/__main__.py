@@ -47,14 +47,16 @@ def main() -> int:
         # Heavy imports after the cheap refusals
         from local_stack.stack import LocalStack
 
-        signal.signal(signal.SIGTERM, _interrupt)
+        # A closed terminal ends everything as Ctrl-C does
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         stack = LocalStack(options)
         try:
             stack.run()
         except KeyboardInterrupt:
             print(flush=True)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
             stack.stop()
     except LocalStackError as error:

@@ -1,7 +1,9 @@
 """The AWS emulator as a process, and whether its last end was a clean one.
 
 It keeps objects on disk as they are written, everything else in memory until it ends. A mark lies in its
-folder while it runs; one found at start says that table, queue and functions of the last run are lost.
+folder while it runs. It takes that away itself once it has saved its memory, so that an end without us (this
+process killed, the terminal closed) counts as the clean end it is. A mark found at start says that table,
+queue and functions of the last run are lost.
 """
 
 from __future__ import annotations
@@ -25,12 +27,21 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
 
+SERVE = """
+import pathlib, sys
+mark = pathlib.Path(sys.argv.pop())
+from ministack.app import main
+main()
+mark.unlink(missing_ok=True)
+"""
+
 
 class Emulator:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.folder = options.var / "aws"
         self.mark = self.folder / "running"
+        self.rebuild_mark = self.folder / "rebuild"
         self.deployed = self.folder / "deployed.json"
 
     @property
@@ -42,7 +53,10 @@ class Emulator:
         return self.mark.exists()
 
     def forget_all_but_objects(self) -> None:
-        """Start from fresh state, as after an unclean end: a half-saved state is not to be trusted."""
+        """Start from fresh state, as after an unclean end: a half-saved state is not to be trusted. That the
+        archive must be read back is remembered until it was."""
+        if self.has_objects:
+            self.rebuild_mark.write_text("")
         shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.deployed.unlink(missing_ok=True)
 
@@ -54,7 +68,7 @@ class Emulator:
         python = ROOT / ".venv-aws" / "bin" / "python"
         return Program(
             "the AWS emulator",
-            [str(python), "-m", "ministack"],
+            [str(python), "-c", SERVE, str(self.mark)],
             {
                 **base_environment(),
                 **CREDENTIALS,
@@ -82,10 +96,8 @@ class Emulator:
     def started(self) -> None:
         self.mark.write_text("")
 
-    def stopped(self, status: int | None) -> None:
-        """Only a status of 0 means that it saved its state."""
-        if status == 0:
-            self.mark.unlink(missing_ok=True)
+    def rebuilt(self) -> None:
+        self.rebuild_mark.unlink(missing_ok=True)
 
 
 def python_path() -> str:

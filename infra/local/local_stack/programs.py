@@ -53,7 +53,8 @@ def metric_store(options: Options, environment: Mapping[str, str]) -> Program:
         {
             **environment,
             "CC_METRIC_STORE_ADDRESS": f"{options.host}:{options.ports.metric_store}",
-            "NUMBA_CACHE_DIR": str(options.var / "numba"),
+            # Compiling takes half a minute of a core: a folder that several stacks share may be given
+            "NUMBA_CACHE_DIR": environment.get("NUMBA_CACHE_DIR") or str(options.var / "numba"),
             # The bucket is on this machine; on AWS a request every two seconds is what is paid for
             "CC_METRIC_STORE_COMMIT_MILLISECONDS": "100",
         },

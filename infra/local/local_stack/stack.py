@@ -119,14 +119,16 @@ class LocalStack:
     def _check_last_end(self) -> bool:
         """True where finished jobs must be brought back from the archive."""
         emulator = self.emulator
-        if not emulator.ended_uncleanly:
-            return False
-        say(
-            "the AWS emulator did not end cleanly last time: what it held in memory (table, queue, running "
-            "jobs) is lost. It is deployed afresh, and finished jobs are rebuilt from the archive."
-        )
-        emulator.forget_all_but_objects()
-        return emulator.has_objects
+        if emulator.ended_uncleanly:
+            say(
+                "the AWS emulator did not end cleanly last time: what it held in memory is lost (running "
+                "jobs, jobs not archived yet, users added since). It is deployed afresh, and finished jobs "
+                "are rebuilt from the archive."
+            )
+            emulator.forget_all_but_objects()
+        elif emulator.rebuild_mark.exists():
+            say("rebuilding finished jobs from the archive was interrupted last time: going on with it.")
+        return emulator.rebuild_mark.exists()
 
     def _parameters(self, keys: dict[str, str]) -> dict[str, str]:
         return {
@@ -146,6 +148,7 @@ class LocalStack:
     def _rebuild(self, site: Site) -> None:
         say("rebuilding finished jobs from the archive ...")
         archived_jobs.load(site, site.archive, None)
+        self.emulator.rebuilt()
 
     def _load_archive(self, site: Site, folder: Path) -> None:
         say(f"loading clusters and jobs from {folder} ...")
@@ -190,10 +193,9 @@ class LocalStack:
         while supervisor.programs:
             program = supervisor.programs.pop()
             status = program.stop()
-            if program.name == "the AWS emulator":
-                self.emulator.stopped(status)
-                if status not in (0, None):
-                    say(f"the AWS emulator {describe(status)}: the next start rebuilds from the archive")
+            if program.name == "the AWS emulator" and self.emulator.ended_uncleanly:
+                how = describe(status) if status else "saved nothing"
+                say(f"the AWS emulator {how}: the next start rebuilds from the archive")
 
     def stop(self) -> None:
         say("stopping ...")

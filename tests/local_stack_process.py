@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,9 +22,13 @@ UP = "log in as"
 _LOG_LINES = 30
 
 
-def free_ports(first: int = 21080, count: int = 6) -> int:
-    """The first of `count` neighbouring ports that nobody listens on."""
-    for port in range(first + os.getpid() % 500 * 10, first + 9000, 10):
+_firsts = itertools.count(21080 + os.getpid() % 500 * 10, 10)
+
+
+def free_ports(count: int = 6) -> int:
+    """The first of `count` neighbouring ports that nobody listens on, and that this process was not given
+    before: a stack may be down for a while and wants its ports again."""
+    for port in itertools.islice(_firsts, 500):
         listeners: list[socket.socket] = []
         try:
             for each in range(port, port + count):

@@ -55,7 +55,7 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def adapter(site: Site) -> Iterator[SlurmAdapter]:
-    with serving(create_app(site)) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with serving(create_app(site)) as url, httpx.Client(base_url=url, timeout=150) as client:
         yield SlurmAdapter(client, TOKEN, "kestrel")
 
 

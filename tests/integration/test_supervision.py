@@ -37,7 +37,7 @@ def program(name: str, folder: Path, code: str = SERVES, seconds: float = 10) ->
     )
 
 
-def _wait(what: object, seconds: float = 10) -> None:
+def _wait(what: object, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not what():  # type: ignore[operator]
         assert time.monotonic() < deadline

@@ -54,6 +54,7 @@ class LocalStackProcess:
         self._console = var / "console.log"
 
     def start(self, *arguments: str) -> None:
+        assert self.process is None or self.process.poll() is not None, "it runs"
         self.var.mkdir(parents=True, exist_ok=True)
         with self._console.open("ab") as output:
             self.process = subprocess.Popen(

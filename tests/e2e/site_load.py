@@ -143,7 +143,7 @@ class SiteLoad:
                 else:
                     self.failures += 1
                 tick += STEP
-                self._ending.wait(0.1)
+                self._ending.wait(0.4)
 
     # Over NATS
 

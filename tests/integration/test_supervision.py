@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.console import LocalStackError
-from local_stack.supervision import Program, Supervisor
+from local_stack.supervision import EndRequest, Program, Supervisor
 
 SERVES = """
 import pathlib, signal, sys, time
@@ -90,3 +91,23 @@ def test_a_process_that_will_not_end_is_killed(tmp_path: Path) -> None:
     supervisor = Supervisor()
     supervisor.start(stubborn)
     assert stubborn.stop() == -signal.SIGKILL
+
+
+def test_a_request_to_end_that_was_swallowed_still_counts(tmp_path: Path) -> None:
+    end = EndRequest()
+    supervisor = Supervisor(end)
+    never = program("never", tmp_path, "import time; time.sleep(60)")
+
+    def swallowed() -> bool:
+        with contextlib.suppress(KeyboardInterrupt):  # as Python does in a destructor
+            end(signal.SIGINT, None)
+        return False
+
+    never.ready = swallowed
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.start(never)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.watch()
+    assert never.process
+    supervisor.stop()
+    assert never.process is None

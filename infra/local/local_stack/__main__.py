@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from local_stack.console import LocalStackError
 from local_stack.options import LOOPBACK, ROOT, Options, Ports, check_ports_free
@@ -36,10 +35,6 @@ def arguments(argv: Sequence[str] | None = None) -> Options:
     )
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     try:
         options = arguments()
@@ -47,10 +42,11 @@ def main() -> int:
         # Heavy imports after the cheap refusals
         from local_stack.stack import LocalStack
 
-        # A closed terminal ends everything as Ctrl-C does
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
         stack = LocalStack(options)
+        # A closed terminal ends everything as Ctrl-C does
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, stack.end)
         try:
             stack.run()
         except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from local_stack.deployment import client, data_resources, deploy
 from local_stack.emulator import CREDENTIALS, Emulator
 from local_stack.keys import local_keys
 from local_stack.options import Options
-from local_stack.supervision import Program, Supervisor, describe
+from local_stack.supervision import EndRequest, Program, Supervisor, describe
 
 AUTH_SECRET = "clustercockpit/auth"  # noqa: S105
 ARCHIVE_BUCKET, DATA_BUCKET = "clustercockpit-archive", "clustercockpit-data"
@@ -42,9 +42,10 @@ class EmulatorLostError(Exception):
 @dataclass
 class LocalStack:
     options: Options
-    supervisor: Supervisor = field(default_factory=Supervisor)
+    end: EndRequest = field(default_factory=EndRequest)
 
     def __post_init__(self) -> None:
+        self.supervisor = Supervisor(self.end)
         self.options.var.mkdir(parents=True, exist_ok=True)
         self.emulator = Emulator(self.options)
 
@@ -56,7 +57,7 @@ class LocalStack:
                 self.supervisor.watch(self._died)
             except EmulatorLostError:
                 self._take_down()
-                self.supervisor = Supervisor()
+                self.supervisor = Supervisor(self.end)
                 continue
             return
 

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from local_stack.console import LocalStackError, say
 
@@ -28,6 +29,22 @@ CALM_SECONDS = 600.0
 def _die_with_parent() -> None:
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+class EndRequest:
+    """Ctrl-C, and what counts as it. A signal handler that raises KeyboardInterrupt at once, and remembers:
+    one that falls into a hook or a destructor is swallowed there, so waiting loops look here too."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -100,20 +117,28 @@ class Program:
 class Supervisor:
     """Keeps programs running until it is told to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, end: EndRequest | None = None) -> None:
         self.programs: list[Program] = []
         self.stopping = False
+        self.end = end or EndRequest()
+
+    def _going_on(self) -> bool:
+        if not self.stopping:
+            self.end.check()
+        return not self.stopping
 
     def start(self, program: Program) -> None:
-        """Start, wait until ready, and watch from now on."""
+        """Start, wait until ready, and watch from now on. KeyboardInterrupt when asked to end."""
+        self.end.check()
         self.programs.append(program)
         program.start()
-        program.wait_ready(lambda: not self.stopping)
+        program.wait_ready(self._going_on)
+        self.end.check()
 
     def watch(self, on_death: Callable[[Program, int], None] | None = None, pause: float = 0.2) -> None:
         """Until `stopping`: whoever dies is started again. `on_death` may do more than that for a program
         that does not simply restart; it is called with the program and its status."""
-        while not self.stopping:
+        while self._going_on():
             for program in list(self.programs):
                 status = program.process.poll() if program.process else None
                 if status is None:
@@ -137,7 +162,7 @@ class Supervisor:
             return
         program.start()
         try:
-            program.wait_ready(lambda: not self.stopping)
+            program.wait_ready(self._going_on)
         except LocalStackError as error:
             say(str(error))
         else:
@@ -145,7 +170,7 @@ class Supervisor:
 
     def pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.stopping and time.monotonic() < deadline:
+        while self._going_on() and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -18,6 +18,12 @@ from tests.identities import KEYS
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30
+# The least a site's configuration has, and a store that keeps as much as ours do.
+DOCUMENT = {
+    "main": {},
+    "auth": {"jwts": {"max-age": "2000h"}},
+    "metric-store": {"retention-in-memory": "48h", "memory-cap": 1},
+}
 
 
 @contextmanager
@@ -28,7 +34,7 @@ def running_store(folder: Path, archive: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     config = folder / "store.json"
-    config.write_text(json.dumps({"metric-store": {"retention-in-memory": "48h", "memory-cap": 1}}))
+    config.write_text(json.dumps(DOCUMENT))
     rooms = ("layers/clustercockpit/python", "containers/metric-store")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CC_"))},
